@@ -1,0 +1,74 @@
+"""What a person sees of a run: one line that changes on a terminal, a plain line now and then in a pipe."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+PLAIN_SECONDS = 10.0  # between two lines in a pipe
+
+
+def megabytes(size: int) -> str:
+    """1234567 -> "1.2 MB" """
+    return f"{size / 1e6:,.1f} MB"
+
+
+def duration(seconds: float) -> str:
+    """75 -> "1 min 15 s" """
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+
+
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """1, "file" -> "1 file"; 1200, "file" -> "1,200 files" """
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def printable(text: str) -> str:
+    """A stranger's words without anything that a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+class Progress:
+    """The state of a run on standard error."""
+
+    def __init__(self) -> None:
+        self._on_terminal = sys.stderr.isatty()
+        self._mutex = threading.Lock()
+        self._is_shown = False
+        self._next = time.monotonic() + (0.0 if self._on_terminal else PLAIN_SECONDS)
+
+    def show(self, describe: Callable[[], str]) -> None:
+        """Show the state, if it is time for it: describe is only then called."""
+        with self._mutex:
+            if time.monotonic() < self._next:
+                return
+            self._next = time.monotonic() + (0.1 if self._on_terminal else PLAIN_SECONDS)
+            state = describe()
+            if self._on_terminal:
+                width = shutil.get_terminal_size().columns - 1
+                print(f"\r\x1b[K{state[:width]}", end="", file=sys.stderr, flush=True)
+                self._is_shown = True
+            else:
+                print(state, file=sys.stderr, flush=True)
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        with self._mutex:
+            self._clear()
+            print(line, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Take the changing line away."""
+        with self._mutex:
+            self._clear()
+
+    def _clear(self) -> None:
+        if self._is_shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._is_shown = False

@@ -1,0 +1,240 @@
+"""Searching and fetching at the same time: one search, several clones, one record."""
+
+from __future__ import annotations
+
+import calendar
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from collecting_progress import Progress, duration, megabytes
+from collection import Collection
+from collection_format import FoundRepository, PendingRepository, Request, Tally, timestamp
+from github_search import GitHub, search
+from repo_cloning import Clone, CloneError, Cloner, CloneStopped
+from search_query import SearchQuery, Span
+
+QUEUE = 500  # repositories taken from the record at a time
+
+
+class _SearchStopped(Exception):  # noqa: N818 - no error: there is enough, or the run ends
+    """The search is not needed any more."""
+
+
+def seconds_of(moment: str) -> int:
+    """ "1970-01-01T00:01:00Z" -> 60"""
+    return calendar.timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%SZ"))
+
+
+def unsearched(created: Span, searched: Iterable[Span]) -> list[Span]:
+    """What is left of a range of time: 0..99 without 0..9 and 50..59, in order -> 10..49, 60..99"""
+    gaps, start = [], created.low
+    for span in searched:
+        if span.low > start:
+            gaps.append(Span(start, min(span.low - 1, created.high)))
+        start = max(start, span.high + 1)
+    if start <= created.high:
+        gaps.append(Span(start, created.high))
+    return [gap for gap in gaps if gap.low <= gap.high]
+
+
+@dataclass
+class _Counts:
+    done: int = 0
+    fetched: int = 0
+    bytes: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a request is answered: limit 0 = everything; refetch takes again what was pushed to since."""
+
+    jobs: int = 8
+    limit: int = 0
+    refetch: bool = False
+    is_plan: bool = False
+
+
+class GitHubCollecting:
+    """One run of the collector over one request."""
+
+    def __init__(self, collection: Collection, request: Request, options: Options) -> None:
+        self._collection = collection
+        self._request = request
+        self._options = options
+        self._stop = threading.Event()
+        self._progress = Progress()
+        self._waiting = ""
+        self._started = time.monotonic()
+        self._queue: deque[PendingRepository] = deque()
+        self.counts = _Counts()
+        self.requests = 0
+        self.skipped: list[str] = []  # Python files whose names have no safe place
+
+    def gaps(self, query: SearchQuery) -> list[Span]:
+        """The parts of the request that have not been searched for one of its queries."""
+        request = self._request
+        created = Span(seconds_of(request.first_second), seconds_of(request.last_second))
+        one = Request(request.source, (query,), request.first_second, request.last_second)
+        windows = self._collection.searched(one)
+        return unsearched(created, (Span(seconds_of(first), seconds_of(last)) for first, last in windows))
+
+    def is_up_to_date(self) -> bool:
+        """Whether nothing is left to search, or to fetch unless it is only planned."""
+        if self._options.limit and self._tallied("fetched") >= self._options.limit:
+            return True
+        is_searched = not any(self.gaps(query) for query in self._request.queries)
+        return is_searched and (self._options.is_plan or not self._collection.pending(self._request, 1))
+
+    def run(self, api_url: str, token: str | None) -> None:
+        """Search what is unsearched and fetch what is found; what was done until a SearchError is kept."""
+        github = GitHub(api_url, token, self._wait)
+        cloner = Cloner(self._stop)
+        jobs = self._options.jobs
+        with ThreadPoolExecutor(1, "search") as searcher, ThreadPoolExecutor(jobs, "clone") as cloners:
+            searching = searcher.submit(self._search, github)
+            try:
+                if self._options.is_plan:
+                    self._follow(searching)
+                else:
+                    self._fetch(searching, cloner, cloners)
+            finally:
+                self._stop.set()
+                self._progress.end()
+                self.requests = github.requests
+        cloner.close()
+
+    def _search(self, github: GitHub) -> None:
+        try:
+            for query in self._request.queries:
+                for gap in self.gaps(query):
+                    self._search_gap(github, query, gap)
+        except _SearchStopped:
+            return
+
+    def _search_gap(self, github: GitHub, query: SearchQuery, gap: Span) -> None:
+        def on_page(repositories: list[FoundRepository]) -> None:
+            self._check_stop()
+            self._collection.record_found(repositories, self._request, query, refetch=self._options.refetch)
+            while self._options.limit and not self._stop.is_set() and self._is_enough():
+                self._stop.wait(0.2)
+
+        for part in search(github, query, gap, on_page):
+            self._check_stop()
+            span = timestamp(part.created.low), timestamp(part.created.high)
+            counts = part.total, part.found, part.is_complete
+            self._collection.record_window(self._request, query, span, counts)
+
+    def _is_enough(self) -> bool:
+        """Whether the limit is reached once everything that is found is also fetched."""
+        return self._tallied("found", "fetched") >= self._options.limit
+
+    def _follow(self, searching: Future[None]) -> None:
+        """Watch the search alone."""
+        while not searching.done():
+            wait([searching], timeout=0.2)
+            self._progress.show(self._state)
+        searching.result()
+
+    def _wait(self, seconds: float, reason: str) -> None:
+        until = time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
+        self._waiting = f"waiting until {until}: {reason}"
+        if seconds >= 5:
+            self._progress.say(f"{reason}: waiting {duration(seconds)}, until {until}")
+        self._stop.wait(seconds)
+        self._waiting = ""
+        self._check_stop()
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise _SearchStopped
+
+    def _fetch(self, searching: Future[None], cloner: Cloner, cloners: ThreadPoolExecutor) -> None:
+        running: dict[Future[Clone], PendingRepository] = {}
+        limit, jobs = self._options.limit, self._options.jobs
+        while True:
+            has_search_ended = searching.done()
+            if has_search_ended:
+                searching.result()
+            while len(running) < jobs and not (limit and self._tallied("fetched") + len(running) >= limit):
+                repository = self._next(running.values())
+                if repository is None:
+                    break
+                running[cloners.submit(self._fetch_one, cloner, repository)] = repository
+            if not running and (has_search_ended or (limit and self._tallied("fetched") >= limit)):
+                return
+            # With nothing to wait for, the search is given time to find something.
+            finished = wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done if running else set()
+            if not running:
+                wait([searching], timeout=0.2)
+            for future in finished:
+                self._record(running.pop(future), future)
+            self._progress.show(self._state)
+
+    def _next(self, running: Iterable[PendingRepository]) -> PendingRepository | None:
+        """A repository that waits and is not being fetched; the record is read many at a time."""
+        if not self._queue:
+            underway = {repository.id for repository in running}
+            waiting = self._collection.pending(self._request, QUEUE + len(underway))
+            self._queue.extend(repository for repository in waiting if repository.id not in underway)
+        return self._queue.popleft() if self._queue else None
+
+    def _fetch_one(self, cloner: Cloner, repository: PendingRepository) -> Clone:
+        """Fetch one repository into its place; it counts once it is recorded."""
+        folder = self._collection.folder.new_partial()
+        try:
+            clone = cloner.fetch(
+                repository.clone_url, folder, size_kb=repository.size_kb, license=repository.license
+            )
+            if clone.files:
+                self._collection.folder.place(folder / "files", repository.folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return clone
+
+    def _record(self, repository: PendingRepository, future: Future[Clone]) -> None:
+        try:
+            clone = future.result()
+        except CloneError as error:
+            self._collection.record_failure(repository.id, error.state, str(error))
+            self.counts.done += 1
+            self.counts.failed += 1
+            return
+        except CloneStopped:
+            return
+        self._collection.record_fetched(repository.id, clone.commit, clone.license, clone.files, clone.bytes)
+        self.counts.done += 1
+        self.counts.fetched += bool(clone.files)
+        self.counts.bytes += clone.bytes
+        self.skipped += (f"{repository.full_name}: {name}" for name in clone.skipped)
+
+    def _tallied(self, *states: str) -> int:
+        """How many repositories of the request are in these states."""
+        tally = self._collection.tally(self._request)
+        return sum(tally.get(state, Tally()).repositories for state in states)
+
+    def _state(self) -> str:
+        """ "found 1,200 · fetched 310 · failed 2 · 18.3 MB · 2.1/s · 7 min 4 s left" """
+        tally = self._collection.tally(self._request)
+        found = sum(part.repositories for part in tally.values())
+        if self._options.is_plan:
+            return " · ".join(filter(None, [f"found {found:,}", self._waiting]))
+        rate = self.counts.done / (time.monotonic() - self._started)
+        left = tally.get("found", Tally()).repositories
+        if self._options.limit:
+            left = min(left, self._options.limit - self._tallied("fetched"))
+        parts = [
+            f"found {found:,}",
+            f"fetched {self.counts.fetched:,}",
+            f"failed {self.counts.failed:,}" if self.counts.failed else "",
+            megabytes(self.counts.bytes),
+            f"{rate:.1f}/s",
+            f"{duration(left / rate)} left" if rate and left > 0 else "",
+            self._waiting,
+        ]
+        return " · ".join(filter(None, parts))

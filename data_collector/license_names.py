@@ -1,0 +1,145 @@
+"""Licences by their SPDX identifiers, from the words that packages and licence files use for them.
+
+The identifiers are those of GitHub's API ("GPL-3.0", not "GPL-3.0-only"), so that one name stands for one
+licence in the whole record; a package's own SPDX expression is kept as it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable
+from email.message import Message
+from importlib.metadata import PackageMetadata
+
+LICENSE_FILE = re.compile(r"(?i)^(un)?(licen[sc]e|copying)([.\-_ ].*)?$")
+MAX_LICENSE_BYTES = 200_000  # the GPL has 35,000; what is much longer is no licence text
+
+# A licence by the title that its text begins with, in lower case with single spaces.
+TITLES = (
+    ("AGPL-3.0", "gnu affero general public license version 3"),
+    ("LGPL-3.0", "gnu lesser general public license version 3"),
+    ("LGPL-2.1", "gnu lesser general public license version 2.1"),
+    ("GPL-3.0", "gnu general public license version 3"),
+    ("GPL-2.0", "gnu general public license version 2"),
+    ("PSF-2.0", "python software foundation license version 2"),
+    ("PSF-2.0", "this license agreement is between the python software foundation"),
+    ("Apache-2.0", "apache license version 2.0"),
+    ("Apache-2.0", "apache license, version 2.0"),
+    ("MPL-2.0", "mozilla public license version 2.0"),
+    ("MPL-2.0", "mozilla public license, v. 2.0"),
+    ("EPL-2.0", "eclipse public license - v 2.0"),
+    ("BSL-1.0", "boost software license - version 1.0"),
+    ("CC0-1.0", "cc0 1.0 universal"),
+    ("WTFPL", "do what the fuck you want to public license"),
+)
+TITLE_CHARS = 1_000  # further down a licence is quoted, not given
+
+# A licence by phrases that must all occur; the first row that fits wins.
+PHRASES = (
+    ("PSF-2.0", ("python software foundation license version 2",)),
+    ("Unlicense", ("this is free and unencumbered software released into the public domain",)),
+    ("Zlib", ("altered source versions must be plainly marked as such",)),
+    ("BSD-4-Clause", ("redistributions in binary form", "all advertising materials mentioning")),
+    ("BSD-3-Clause", ("redistributions in binary form", "used to endorse or promote products")),
+    ("BSD-3-Clause", ("redistributions in binary form", "may be used to endorse or promote")),
+    ("BSD-2-Clause", ("redistributions of source code must retain", "redistributions in binary form")),
+    (
+        "MIT",
+        ("permission is hereby granted, free of charge", "the above copyright notice and this permission"),
+    ),
+    ("MIT-0", ("permission is hereby granted, free of charge", "to permit persons to whom the software")),
+    ("ISC", ("permission to use, copy, modify, and", "provided that the above copyright notice")),
+    ("0BSD", ("permission to use, copy, modify, and or distribute this software for any purpose",)),
+    (
+        "HPND",
+        ("permission to use, copy, modify", "that both that copyright notice and this permission notice"),
+    ),
+)
+
+# What packages write into their classifiers and License fields, in lower case.
+NAMES = {
+    "mit": "MIT",
+    "mit license": "MIT",
+    "the mit license": "MIT",
+    "mit no attribution license (mit-0)": "MIT-0",
+    "apache": "Apache-2.0",
+    "apache 2": "Apache-2.0",
+    "apache 2.0": "Apache-2.0",
+    "apache-2": "Apache-2.0",
+    "apache 2.0 license": "Apache-2.0",
+    "apache license": "Apache-2.0",
+    "apache license 2.0": "Apache-2.0",
+    "apache license, version 2.0": "Apache-2.0",
+    "apache software license": "Apache-2.0",
+    "apache software license 2.0": "Apache-2.0",
+    "bsd 2-clause": "BSD-2-Clause",
+    "bsd 3-clause": "BSD-3-Clause",
+    "bsd 3-clause license": "BSD-3-Clause",
+    "3-clause bsd license": "BSD-3-Clause",
+    "new bsd": "BSD-3-Clause",
+    "modified bsd license": "BSD-3-Clause",
+    "isc": "ISC",
+    "isc license": "ISC",
+    "isc license (iscl)": "ISC",
+    "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
+    "mpl 2.0": "MPL-2.0",
+    "python software foundation license": "PSF-2.0",
+    "psf": "PSF-2.0",
+    "psfl": "PSF-2.0",
+    "the unlicense (unlicense)": "Unlicense",
+    "public domain": "",
+    "zope public license": "ZPL-2.1",
+    "gnu affero general public license v3": "AGPL-3.0",
+    "gnu affero general public license v3 or later (agplv3+)": "AGPL-3.0",
+    "gnu general public license v2 (gplv2)": "GPL-2.0",
+    "gnu general public license v2 or later (gplv2+)": "GPL-2.0",
+    "gnu general public license v3 (gplv3)": "GPL-3.0",
+    "gnu general public license v3 or later (gplv3+)": "GPL-3.0",
+    "gnu lesser general public license v2 (lgplv2)": "LGPL-2.1",
+    "gnu lesser general public license v2 or later (lgplv2+)": "LGPL-2.1",
+    "gnu lesser general public license v3 (lgplv3)": "LGPL-3.0",
+    "gnu lesser general public license v3 or later (lgplv3+)": "LGPL-3.0",
+}
+KNOWN = {identifier for identifier, _ in (*TITLES, *PHRASES)} | set(NAMES.values()) - {""}
+
+
+def from_text(text: str) -> str:
+    """The licence that a licence file holds: its whole text -> "MIT", '' when it is none that we know."""
+    words = " ".join(re.sub(r"[#*;/>=_\"'“”]+", " ", text.lower()).split())
+    by_title = (name for name, title in TITLES if title in words[:TITLE_CHARS])
+    by_phrases = (name for name, phrases in PHRASES if all(phrase in words for phrase in phrases))
+    return next(itertools.chain(by_title, by_phrases), "")
+
+
+def from_name(name: str) -> str:
+    """The licence that a few words name: "Apache License 2.0" -> "Apache-2.0", others -> ''."""
+    name = " ".join(name.split())
+    for identifier in KNOWN:
+        if name.lower() == identifier.lower():
+            return identifier
+    return NAMES.get(name.lower(), "")
+
+
+def from_metadata(metadata: Message | PackageMetadata, license_texts: Iterable[str]) -> str:
+    """A package's licence by the clearest of its statements: expression, classifier, field, licence file."""
+    if "License-Expression" in metadata:
+        return str(metadata["License-Expression"]).strip()
+    field = str(metadata["License"]) if "License" in metadata else ""
+    lines = [str(line) for line in metadata.get_all("Classifier") or []]
+    names = [line.rpartition("::")[2] for line in lines if line.startswith("License ::")]
+    named = {name for name in map(from_name, names) if name}
+    if len(named) == 1:
+        return named.pop()
+    return from_name(field) or from_text(field) or from_texts(license_texts)
+
+
+def from_texts(texts: Iterable[str]) -> str:
+    """The licence of several licence files; the LGPL comes with the GPL that it adds to."""
+    found = [name for name in map(from_text, texts) if name]
+    return next((name for name in found if name.startswith("LGPL")), found[0] if found else "")
+
+
+def from_api(spdx_id: str | None) -> str:
+    """The licence that GitHub found: '' for none and for NOASSERTION, "a licence that we do not know"."""
+    return "" if spdx_id in (None, "NOASSERTION") else str(spdx_id)

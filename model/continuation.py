@@ -1,0 +1,233 @@
+"""One completion while it is written: its tokens, its text, and the way back to its last good line.
+
+Each line is judged when it is whole. A line that no valid program begins with is taken back, and so are the
+lines since a bracket or a string was opened that does not close. What has been shown is never taken back.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING
+
+from valid_code import Search, Standing, indentation_fits, is_complete, is_viable, judge, place_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# A docstring or a bracket that a weak model opens often never closes: after so many tokens it is taken back.
+OPEN_TOKENS = 48
+# Tries at a line: each goes back as little as it must, every sixth to the line's beginning. Then the text
+# goes back to the last line that is settled, and after as many tries there it ends.
+TRIES_BEFORE_RESTART = 6
+MOST_TRIES = 30
+# An ending of closing marks and "pass" alone: what cuts a line off without adding a meaning to it.
+PLAIN_ENDING = re.compile(r"""['")\]}\s]*(?::?\s*pass)?\s*""")
+
+
+@dataclass
+class Step:
+    """The state before a token, and what the model says there: (1, V)."""
+
+    ids: int
+    characters: int
+    tokens: int
+    owed: bytes
+    decoder: tuple[bytes, int]
+    logits: Tensor
+    banned: set[int] = field(default_factory=set)  # tokens that led nowhere here
+
+
+@dataclass
+class Line:
+    """A line end that was accepted."""
+
+    step: int  # the first of the steps after it
+    standing: Standing
+    tries: int = 0  # at the line after it
+
+
+@dataclass
+class Continuation:
+    """One sample: what the model has read and written of it."""
+
+    prompt: str
+    chance: Random
+    ids: list[int]  # all that the model has read: the prompt's tokens and its own
+    owed: bytes  # the end of the prompt that the model still has to write again
+    max_tokens: int
+    tokens: int = 0
+    passes: int = 0  # through the model, those for lines taken back included
+    window: int = 0  # the first of the ids that the model sees
+    raw: str = ""  # all that it has written so far
+    final: int | str = 0  # how much of that stays, and at the end the completion itself
+    ended: bool = False  # by the end-of-text token
+    finished: bool = False
+    steps: list[Step] = field(default_factory=list)  # since the last line that cannot be taken back
+    lines: list[Line] = field(default_factory=list)  # from that one on; none: nothing is judged
+    decoder: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace")
+    )
+
+    def guard(self, standing: Standing) -> None:
+        """Judge every line from here on; standing: that of the prompt."""
+        self.lines = [Line(0, standing)]
+
+    @property
+    def tries(self) -> int:
+        """How often this line has been tried in vain."""
+        return self.lines[-1].tries if self.lines else 0
+
+    @property
+    def banned(self) -> set[int]:
+        """The tokens that may not be written next."""
+        return self.steps[-1].banned if self.steps and self.steps[-1].ids == len(self.ids) else set()
+
+    def remember(self, logits: Tensor) -> None:
+        """Keep what the model says here, for the case that the text is taken back to this place."""
+        if self.lines:
+            state = len(self.ids), len(self.raw), self.tokens, self.owed, self.decoder.getstate()
+            self.steps.append(Step(*state, logits))
+
+    def end(self, token_id: int) -> bool:
+        """Take the end-of-text token; False where the text cannot end."""
+        if self.lines and not is_complete(self.prompt + self.raw, 0):
+            self.steps[-1].banned.add(token_id)
+            return False
+        self.ended = True
+        self.finish()
+        return True
+
+    def add(self, token_id: int, spelling: bytes) -> bool:
+        """Take a token; False when the text was taken back instead and another is needed."""
+        self.ids.append(token_id)
+        paid = min(len(self.owed), len(spelling))
+        self.owed = self.owed[paid:]
+        if paid < len(spelling):
+            self.tokens += 1
+            added = self.decoder.decode(spelling[paid:])
+            self.raw += added
+            if not self.lines:
+                self.keep(added)
+            elif not self.is_good(added):
+                return self.finished
+        if self.tokens >= self.max_tokens:
+            self.finish()
+        return True
+
+    @property
+    def text(self) -> str:
+        """What stays of the completion whatever comes; it does not end in empty lines."""
+        return self.final if isinstance(self.final, str) else self.raw[: self.final]
+
+    def keep(self, added: str) -> None:
+        """Let everything stay that was written; newlines at its end wait until something follows."""
+        if rest := added.rstrip("\n"):
+            self.final = len(self.raw) - len(added) + len(rest)
+
+    def is_good(self, added: str) -> bool:
+        """Judge what was added; take the text back where it is not good."""
+        if "\n" in added and not self.accept_line():
+            return False
+        if self.tokens - self.first_tokens >= OPEN_TOKENS and (opened := self.opened_step()) is not None:
+            self.take_back(opened)
+            return False
+        return True
+
+    @property
+    def first_tokens(self) -> int:
+        return self.steps[0].tokens if self.steps else self.tokens
+
+    def accept_line(self) -> bool:
+        """Judge the text up to its last line end, and the indentation after it."""
+        end = self.raw.rfind("\n") + 1
+        text, last = self.prompt + self.raw[:end], self.lines[-1]
+        standing = judge(text, last.standing)
+        if standing is None:
+            self.take_back(self.first_error())
+            return False
+        if not indentation_fits(text, self.raw[end:], standing):
+            self.take_back(len(self.steps) - 1)
+            return False
+        if standing.opened_at is None or standing.opened_at < len(self.prompt):
+            self.steps.clear()
+            self.lines.clear()
+            self.final = len(self.raw[:end].rstrip("\n"))
+        self.lines.append(Line(len(self.steps), standing))
+        return True
+
+    def first_error(self) -> int:
+        """The step of the first token of this line that no valid program goes on with."""
+        line = self.lines[-1]
+        start, flags = line.standing.start, line.standing.flags
+        low, high = line.step, len(self.steps) - 1  # the state before `low` is viable, before `high + 1` not
+        while low < high:
+            middle = (low + high + 1) // 2
+            text = (self.prompt + self.raw[: self.steps[middle].characters])[start:]
+            place = place_of(text)
+            if place.string or is_viable(text, place, flags):
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def opened_step(self) -> int | None:
+        """The step that opened what is still open, if that was since the last settled line."""
+        start = self.lines[-1].standing.start
+        opened_at = place_of((self.prompt + self.raw)[start:]).opened_at
+        if opened_at is None or start + opened_at < len(self.prompt):
+            return None
+        place = start + opened_at - len(self.prompt)
+        before = [index for index, step in enumerate(self.steps) if step.characters <= place]
+        return before[-1] if before else None
+
+    def take_back(self, step: int) -> None:
+        """Go back to the state before a token, and do not write that token there again."""
+        line = next(line for line in reversed(self.lines) if line.step <= step)
+        line.tries += 1
+        banned = self.ids[self.steps[step].ids]
+        if line.tries > MOST_TRIES and line is not self.lines[0]:
+            line, step = self.lines[0], 0
+            line.tries += 1
+        elif line.tries % TRIES_BEFORE_RESTART == 0:
+            step = line.step
+        else:
+            self.steps[step].banned.add(banned)
+        del self.lines[self.lines.index(line) + 1 :]
+        del self.steps[step + 1 :]
+        state = self.steps[step]
+        del self.ids[state.ids :]
+        self.raw = self.raw[: state.characters]
+        self.tokens, self.owed = state.tokens, state.owed
+        self.decoder.setstate(state.decoder)
+        if line.tries > MOST_TRIES:
+            self.finish()
+
+    def finish(self) -> None:
+        """Make the text one that can stand as it is: with the line that is being written, or without it."""
+        if self.finished:
+            return
+        self.finished = True
+        if not self.lines:
+            return
+        standing = self.lines[-1].standing
+        judged = self.prompt + self.raw
+        whole_lines = judged[: standing.end] + standing.ending
+        for text in (*self.with_last_line(judged, standing), whole_lines):
+            text = text[: len(self.prompt)] + text[len(self.prompt) :].rstrip("\n")
+            if is_complete(text + "\n", 0):
+                break
+        self.final = text[len(self.prompt) :]
+
+    def with_last_line(self, judged: str, standing: Standing) -> list[str]:
+        """The text with the line that is being written, where closing marks are all that it lacks."""
+        if not judged[standing.end :].strip():
+            return []
+        if self.ended:
+            return [judged]
+        ending = Search(standing.flags, 30).ending(judged[standing.start :])
+        if ending is None or not PLAIN_ENDING.fullmatch(ending):
+            return []
+        return [judged + ending]

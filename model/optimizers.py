@@ -1,0 +1,85 @@
+"""The two optimisers: Muon for the matrices inside the blocks, AdamW for embeddings, norms and biases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+# Coefficients of the quintic iteration, tuned for a steep slope at zero; five rounds bring singular values
+# into about [0.7, 1.2], which is all that Muon needs. Source: Jordan et al. 2024, "Muon".
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+NEWTON_SCHULZ_ROUNDS = 5
+
+MUON_LEARNING_RATE = 0.03  # measured: benchmarks/LOG.md
+ADAMW_LEARNING_RATE = 5e-3  # measured together with it
+MUON_MOMENTUM = 0.95  # Jordan et al. 2024
+ADAMW_BETAS = (0.9, 0.95)  # GPT-3, appendix B
+
+
+def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
+    """A stack of matrices (M, rows, columns), rows <= columns, with all singular values brought near 1."""
+    a, b, c = NEWTON_SCHULZ
+    X = matrices.to(dtype)
+    X = X / (X.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(NEWTON_SCHULZ_ROUNDS):
+        A = X @ X.mT
+        B = torch.baddbmm(A, A, A, beta=b, alpha=c)
+        X = torch.baddbmm(X, B, X, beta=a)
+    return X
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose every update is orthogonalised: each direction of a matrix moves by the same amount.
+
+    As torch.optim.Muon with adjust_lr_fn="original" and Nesterov momentum, but for two things: the fused
+    c_attn is taken as the three matrices that it holds, and all matrices of one shape go through the
+    iteration in one batch. Source: Jordan et al. 2024; q, k, v apart: modded-nanogpt.
+    """
+
+    def __init__(self, weights: Iterable[nn.Parameter], dtype: torch.dtype) -> None:
+        self.compute_dtype = dtype
+        super().__init__(weights, {"lr": MUON_LEARNING_RATE, "momentum": MUON_MOMENTUM})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+            for weight in group["params"]:
+                for part, update in zip(
+                    _matrices(weight), _matrices(self._update(weight, group)), strict=True
+                ):
+                    by_shape.setdefault((update.shape[0], update.shape[1]), []).append((part, update))
+            for (rows, columns), pairs in by_shape.items():
+                # GPT-2 stores (inputs, outputs): an update of unit spectral norm per output is scaled by this
+                rate = group["lr"] * math.sqrt(max(1.0, columns / rows))
+                stack = torch.stack([update if rows <= columns else update.mT for _, update in pairs])
+                steps = orthogonalize(stack, self.compute_dtype)
+                for (part, _), step in zip(pairs, steps, strict=True):
+                    part.add_(step if rows <= columns else step.mT, alpha=-rate)
+
+    def _update(self, weight: Tensor, group: dict[str, float]) -> Tensor:
+        """The weight's Nesterov momentum after its new gradient."""
+        assert weight.grad is not None, "Muon steps after a backward pass"
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        momentum: Tensor = state["momentum"]
+        momentum.lerp_(weight.grad, 1 - group["momentum"])
+        return weight.grad.lerp(momentum, group["momentum"])
+
+
+def _matrices(weight: Tensor) -> tuple[Tensor, ...]:
+    """(C, 3C) -> the views of q, k and v; any other matrix -> itself."""
+    rows, columns = weight.shape
+    return torch.split(weight, rows, dim=1) if columns == 3 * rows else (weight,)
+
+
+def build_optimizers(model: nn.Module, dtype: torch.dtype) -> tuple[Muon, torch.optim.AdamW]:
+    """Muon over the matrices of the blocks, AdamW over everything else."""
+    matrices = [weight for name, weight in model.named_parameters() if ".h." in name and weight.dim() == 2]
+    others = [weight for name, weight in model.named_parameters() if ".h." not in name or weight.dim() < 2]
+    adamw = torch.optim.AdamW(others, lr=ADAMW_LEARNING_RATE, betas=ADAMW_BETAS, weight_decay=0.0, fused=True)
+    return Muon(matrices, dtype), adamw

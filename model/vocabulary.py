@@ -1,0 +1,78 @@
+"""tokenizer.json -> the bytes of each token, and what the model may write with them.
+
+A byte-level vocabulary spells bytes as printable characters ("Ġimport" is b" import"). Here are the bytes
+themselves: a token may end in the middle of a UTF-8 character, and only bytes can be put together again.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+# Bytes that no Python source needs and that a terminal would obey: controls but tab, newline and form feed.
+CONTROL_BYTES = frozenset(range(0x20)) - frozenset(b"\t\n\f") | {0x7F}
+
+
+def byte_of_character() -> dict[str, int]:
+    """The byte that each character of a byte-level vocabulary stands for: {"Ġ": 32, "!": 33, ...}.
+
+    Source: bytes_to_unicode of GPT-2's encoder: printable bytes stand for themselves, others for U+0100 on.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(b): b for b in printable} | {chr(0x100 + i): b for i, b in enumerate(others)}
+
+
+class Vocabulary:
+    """The tokens of a byte-level tokenizer as bytes; no text that it encodes becomes a special id."""
+
+    def __init__(self, tokenizer: Tokenizer, end_ids: frozenset[int], model_size: int) -> None:
+        """model_size: the model's rows of logits, which may be padded beyond the tokenizer's ids."""
+        self.tokenizer = tokenizer
+        self.end_ids = end_ids
+        self.model_size = model_size
+        tokenizer.encode_special_tokens = True  # not saved with the tokenizer: to be set after every load
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+
+    def encode(self, text: str) -> list[int]:
+        """encode("import os") -> [281, 437]; "<|endoftext|>" is spelt out like any other text."""
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    @cached_property
+    def token_bytes(self) -> list[bytes]:
+        """The bytes of every id that the model can name; b"" for special and unused ones."""
+        byte_of = byte_of_character()
+        added = self.tokenizer.get_added_tokens_decoder()
+        of_id = [b""] * max(self.model_size, self.tokenizer.get_vocab_size())
+        for token, token_id in self.tokenizer.get_vocab().items():
+            if token_id not in added:
+                of_id[token_id] = bytes(map(byte_of.__getitem__, token))
+            elif not added[token_id].special:
+                of_id[token_id] = token.encode()
+        return of_id[: self.model_size]
+
+    @cached_property
+    def never_written(self) -> list[int]:
+        """The ids that are never sampled: special ones but the end of text, unused ones, control bytes."""
+        return [
+            token_id
+            for token_id, spelling in enumerate(self.token_bytes)
+            if token_id not in self.end_ids and (not spelling or not CONTROL_BYTES.isdisjoint(spelling))
+        ]
+
+    def continuing(self, start: bytes) -> list[int]:
+        """The ids of the tokens that begin with these bytes, or that these bytes begin with.
+
+        continuing(b" impo") -> ids of b" import", b" importlib", b" imp", b" im", b" i", b" "
+        """
+        never_written = set(self.never_written)
+        return [
+            token_id
+            for token_id, spelling in enumerate(self.token_bytes)
+            if spelling
+            and (start.startswith(spelling) or (spelling.startswith(start) and token_id not in never_written))
+        ]

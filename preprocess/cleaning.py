@@ -1,0 +1,121 @@
+"""A folder tree -> only its Python files, without ever leaving the tree.
+
+Every step is made relative to the descriptor of an open folder, and none is opened through a link: a folder
+that is swapped for a link while this runs is not followed. File systems mounted inside are left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from inventory import DATABASE, SKIPPED_AT_ROOT, is_python_name
+
+GIT = ".git"
+FOLDERS = "empty folders"
+LINKS = "links"
+SPECIAL = "special files"  # pipes, sockets, devices
+NO_SUFFIX = "no suffix"
+DEPTH_MOST = 200  # each level costs a descriptor, of which there are often 1,024, and three calls of 1,000
+
+OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(slots=True)
+class Cleaning:
+    """What a run deletes and leaves. In a dry run nothing is deleted, and listed is called instead."""
+
+    listed: Callable[[str], None] | None = None
+    deleted: Counter[str] = field(default_factory=Counter)  # by suffix or kind
+    freed: Counter[str] = field(default_factory=Counter)  # bytes, likewise
+    python_files: int = 0
+    failures: list[tuple[str, str]] = field(default_factory=list)  # path, reason
+
+    def clean(self, root: int) -> None:
+        """Clean the open folder root, which itself stays, as does the collector's record in it."""
+        device = os.fstat(root).st_dev
+        for entry in entries_of(root):
+            if not (entry.name.startswith(DATABASE) and entry.is_file(follow_symlinks=False)):
+                self.visit(root, entry, "", device, 1, with_python=entry.name == SKIPPED_AT_ROOT)
+
+    def visit(
+        self, folder: int, entry: os.DirEntry[str], parent: str, device: int, depth: int, with_python: bool
+    ) -> bool:
+        """Clean one entry of an open folder; whether it is still there."""
+        path = f"{parent}{entry.name}"
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                return self.visit_folder(folder, entry.name, path, device, depth, with_python)
+            if not with_python and is_python_name(entry.name) and entry.is_file(follow_symlinks=False):
+                self.python_files += 1
+                return True
+            self.delete_file(folder, entry, path)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            self.failures.append((path, error.strerror or str(error)))
+            return True
+        return False
+
+    def visit_folder(
+        self, parent: int, name: str, path: str, device: int, depth: int, with_python: bool
+    ) -> bool:
+        """Clean a folder and delete it if nothing is left in it; whether it is still there."""
+        if depth > DEPTH_MOST:
+            raise OSError(f"nested more than {DEPTH_MOST} levels deep")
+        folder = os.open(name, OPEN_FOLDER, dir_fd=parent)
+        try:
+            status = os.fstat(folder)
+            if status.st_dev != device:
+                raise OSError("another file system is mounted here")
+            if self.listed is None and status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                os.fchmod(folder, status.st_mode | stat.S_IRWXU)
+            with_python = with_python or name == GIT
+            left = [
+                self.visit(folder, entry, f"{path}/", device, depth + 1, with_python)
+                for entry in entries_of(folder)
+            ]
+        finally:
+            os.close(folder)
+        if any(left):
+            return True
+        if self.listed is None:
+            os.rmdir(name, dir_fd=parent)
+        self.count(FOLDERS, f"{path}/", 0)
+        return False
+
+    def delete_file(self, folder: int, entry: os.DirEntry[str], path: str) -> None:
+        status = entry.stat(follow_symlinks=False)
+        if self.listed is None:
+            os.unlink(entry.name, dir_fd=folder)
+        # Another name of the same file keeps its bytes on the disk.
+        self.count(kind_of(entry.name, status.st_mode), path, status.st_size if status.st_nlink == 1 else 0)
+
+    def count(self, kind: str, path: str, size: int) -> None:
+        self.deleted[kind] += 1
+        self.freed[kind] += size
+        if self.listed:
+            self.listed(path)
+
+
+def entries_of(folder: int) -> list[os.DirEntry[str]]:
+    """All entries of an open folder, by name: listed before the first of them is deleted."""
+    with os.scandir(folder) as listing:
+        return sorted(listing, key=lambda entry: entry.name)
+
+
+def kind_of(name: str, mode: int) -> str:
+    """What a deleted file is counted as: its suffix, or what it is if not a regular file.
+
+    >>> kind_of("README.md", stat.S_IFREG)
+    '.md'
+    """
+    if stat.S_ISLNK(mode):
+        return LINKS
+    if not stat.S_ISREG(mode):
+        return SPECIAL
+    return PurePath(name).suffix.lower() or NO_SUFFIX

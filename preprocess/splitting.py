@@ -1,0 +1,121 @@
+"""Python source -> pieces of at most so many characters, cut at the borders of its syntax; nothing is lost.
+
+Cuts lie between top-level statements wherever possible; a class or function that is too long by itself is cut
+between its own statements, these between theirs; then come line ends outside strings, then tokens. Lines and
+their indentation say where the borders are: no syntax tree is needed, which would take several times as long.
+
+>>> split_source("import os\n\n\ndef f():\n    return os\n", max_chars=28)
+['import os\n\n\n', 'def f():\n    return os\n']
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+
+from comments import QUOTES_NEST, STRING, UnlexableError, hide_fstrings, may_nest_quotes
+
+TO_BRACKET_OR_NEWLINE = re.compile(
+    rf"""(?: [^#"'\n()\[\]{{}}\\]++ | \\ \n? | [#][^\n]*+ | {STRING} )* (?P<end> [()\[\]{{}}\n] )""",
+    re.DOTALL | re.VERBOSE,
+)
+TO_NEWLINE = re.compile(
+    rf"""(?: [^#"'\n]++ | [#][^\n]*+ | {STRING} )* (?: \n | . | \Z )""", re.DOTALL | re.VERBOSE
+)
+TOKEN = re.compile(
+    rf"""\s*+ (?: [#][^\n]*+ | [a-zA-Z]{{0,3}}+ (?:{STRING}) | \w++ | . | \Z ) \s*+""", re.DOTALL | re.VERBOSE
+)
+INDENTATION = re.compile(r"[ \t\f]*+")
+# These go on with a statement that began before them: a piece that starts with one cannot stand alone.
+CLAUSE = re.compile(r"(?:elif|else|except|finally)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Border:
+    """A position between two statements, by the indentation of the one after it."""
+
+    position: int
+    indent: int
+    is_before_clause: bool
+
+
+def split_source(text: str, max_chars: int) -> list[str]:
+    """The text in pieces that joined give it back; one is longer than max_chars only if a single token is."""
+    if len(text) <= max_chars:
+        return [text]
+    lexed = text
+    if QUOTES_NEST and may_nest_quotes(text):
+        with suppress(UnlexableError):  # no Python: cut it as it is
+            lexed, _ = hide_fstrings(text)  # of the same length: its positions are those in the text
+    cuts = cut(lexed, 0, len(lexed), list(statement_borders(lexed)), max_chars)
+    return [text[start:end] for start, end in pairwise([0, *cuts, len(text)])]
+
+
+def cut(
+    text: str, start: int, end: int, borders: list[Border], max_chars: int, piece: int | None = None
+) -> Iterator[int]:
+    """Where to cut text[start:end] with these borders inside; piece: the start of one that is still open."""
+    positions = [border.position for border in outermost(borders)]
+    if not positions:
+        positions = ends_of(TO_NEWLINE, text, start, end) or ends_of(TOKEN, text, start, end)
+    is_inner = piece is not None
+    piece = start if piece is None else piece
+    for unit, unit_end in pairwise([start, *positions, end]):
+        if unit_end - piece <= max_chars:
+            continue
+        is_long = unit_end - unit > max_chars
+        inner = [border for border in borders if unit < border.position < unit_end] if is_long else []
+        # Inside a block a long statement may begin in its elder siblings' piece: fewer pieces start indented.
+        if unit > piece and not (is_inner and inner):
+            yield unit
+            piece = unit
+        if is_long and positions:
+            yield from cut(text, unit, unit_end, inner, max_chars, piece)
+            if unit_end < end:
+                yield unit_end
+            piece = unit_end
+
+
+def outermost(borders: list[Border]) -> list[Border]:
+    """Those before the least indented statements; before clauses such as `else` only for want of others."""
+    for is_before_clause in (False, True):
+        rank = [border for border in borders if border.is_before_clause == is_before_clause]
+        if rank:
+            indent = min(border.indent for border in rank)
+            return [border for border in rank if border.indent == indent]
+    return []
+
+
+def ends_of(part: re.Pattern[str], text: str, start: int, end: int) -> list[int]:
+    """Where the parts end that text[start:end] is made of, but for the last."""
+    ends = []
+    position = start
+    while (match := part.match(text, position, end)) and match.end() < end:
+        position = match.end()
+        ends.append(position)
+    return ends
+
+
+def statement_borders(text: str) -> Iterator[Border]:
+    """The border before each statement but the first of a block and those decorated by the line before."""
+    depth = 0  # of open brackets
+    line_start = 0
+    previous_indent, is_decorated = -1, False
+    for match in TO_BRACKET_OR_NEWLINE.finditer(text):
+        end = match["end"]
+        if end in "([{":
+            depth += 1
+        elif end in ")]}":
+            depth -= 1
+        elif depth == 0:
+            blanks = INDENTATION.match(text, line_start)
+            assert blanks is not None, "an indentation can be empty"
+            if text[blanks.end()] not in "\n#":
+                indent = len(blanks[0].expandtabs(8))  # as the language reference counts them
+                if indent <= previous_indent and not is_decorated:
+                    yield Border(line_start, indent, CLAUSE.match(text, blanks.end()) is not None)
+                previous_indent, is_decorated = indent, text[blanks.end()] == "@"
+            line_start = match.end()

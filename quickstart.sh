@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# From nothing to Python code written by a model that was trained on this machine, in one command:
+#
+#   bash quickstart.sh                 the six stages on the Python code that is on this machine already
+#   bash quickstart.sh --minutes 30    train for longer
+#   bash quickstart.sh --max-mb 10     collect less
+#
+# Needs Python 3.11 or newer and git; no token, no account, and no network once the packages are installed.
+# Reads the standard library and the installed packages; writes repos/, data.txt, tokenizer/ and GPyT/ in the
+# current directory. Run again, it goes on where it was and repeats nothing that is finished.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+
+minutes=4 training=() # the defaults of the two scripts
+max_mb=40 collecting=()
+while [ $# -gt 0 ]; do
+    case "$1" in
+        -h | --help)
+            sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+            exit 0
+            ;;
+        --minutes | --max-mb)
+            [[ "${2:-}" =~ ^[0-9]+(\.[0-9]+)?$ ]] || { echo "error: $1 needs a number: bash quickstart.sh $1 4" >&2; exit 2; }
+            if [ "$1" = --minutes ]; then
+                minutes=$2 training=(--minutes "$2")
+            else
+                max_mb=$2 collecting=(--max-mb "$2")
+            fi
+            shift 2
+            ;;
+        *)
+            echo "error: unknown option $1: see bash quickstart.sh --help" >&2
+            exit 2
+            ;;
+    esac
+done
+
+# .quickstart says that what lies here was made by an earlier run of this script.
+if [ ! -e .quickstart ]; then
+    for output in repos data.txt data.ledger.jsonl data.summary.json tokenizer GPyT; do
+        if [ -e "$output" ] || [ -L "$output" ]; then
+            stop "$PWD/$output is already there and this script did not make it:" \
+                "run it in an empty directory, e.g. mkdir ~/gpyt && cd ~/gpyt && bash $GPYT_HOME/quickstart.sh"
+        fi
+    done
+fi
+[ -w . ] || stop "$PWD is not writable: run this in a directory of your own"
+
+cat << EOF
+GPyT: a model of Python code, trained from scratch on this machine
+
+  reads   the Python source that is here already: the standard library and the installed packages, $max_mb MB
+  writes  repos/, data.txt, tokenizer/ and GPyT/ in $PWD
+  takes   $minutes minutes of training and about 2 more for the other stages, after the installation
+  needs   0.5 GB of disk for these, 2 GB for the packages (torch is most of it); at most 6 GB of memory
+
+EOF
+use_environment requirements.txt
+: > .quickstart
+
+# From the project's folder the commands are those of the README to the letter; from elsewhere the path is in front.
+scripts=
+[ "$PWD" -ef "$GPYT_HOME" ] || scripts=$GPYT_HOME/
+
+stage() {
+    announce "python $(printf '%q ' "$@" | sed 's/ $//')"
+    python "$@" || {
+        code=$?
+        [ $code -eq 130 ] && echo "interrupted: run the same command again to go on from here" >&2
+        exit $code
+    }
+}
+
+# ${array[@]+...}: bash 3.2, which macOS has, takes an empty array for an unset one.
+stage "${scripts}data_collector/data_collector.py" --local ${collecting[@]+"${collecting[@]}"}
+stage "${scripts}preprocess/data_cleaner.py"
+stage "${scripts}preprocess/data_preprocess.py"
+stage "${scripts}preprocess/tokenizer.py" -t
+stage "${scripts}model/train.py" ${training[@]+"${training[@]}"}
+stage "${scripts}model/code_generator.py" --prompt "import os" --max-new-tokens 200 --seed 1
+
+minutes_taken=$(((SECONDS + 30) / 60))
+cat << EOF
+
+That was written by the model in $PWD/GPyT, trained just now. All of it took $minutes_taken min.
+Its figures are in GPyT/README.md, its learning curve in GPyT/loss.png.
+
+Next, write with it:
+  ${VIRTUAL_ENV:+$([ "$VIRTUAL_ENV" = "$GPYT_HOME/.venv" ] && echo ". $VIRTUAL_ENV/bin/activate && ")}python ${scripts}model/code_generator.py
+EOF

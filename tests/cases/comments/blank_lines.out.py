@@ -1,0 +1,20 @@
+import os
+
+
+import sys
+
+def f():
+
+    x = 1
+
+    y = """
+
+
+    three newlines in a string stay   
+    """
+
+    return x, y
+
+
+def g():
+    pass

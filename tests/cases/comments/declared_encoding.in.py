@@ -1,0 +1,2 @@
+# vim: set fileencoding=latin-1 :
+name = 'Café'  # é

@@ -1,0 +1,6 @@
+import os
+
+# a page break before
+def f():
+	if os:	# tabs
+		return 1

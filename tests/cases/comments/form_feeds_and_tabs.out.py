@@ -1,0 +1,5 @@
+import os
+
+def f():
+	if os:
+		return 1

@@ -1,0 +1,4 @@
+#!/usr/bin/python
+# nothing here
+
+    # but this

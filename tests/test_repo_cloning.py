@@ -1,0 +1,290 @@
+"""One repository becomes its Python files, whatever is in it: real clones from a real git server."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import repo_cloning
+from git_stand_in import Tree, git, make_repository
+from github_stand_in import Fault, GitHubStandIn
+from repo_cloning import Clone, CloneError, Cloner, CloneStopped, check_clone_url, classify
+from survivor_guard import SurvivorGuard
+
+MIT = (
+    b"MIT License\n\nPermission is hereby granted, free of charge, ..."
+    b" The above copyright notice and this permission notice"
+)
+SMALL, LARGE = 10, 5000  # KB as the API says: below and above the size from which a clone is partial
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[GitHubStandIn]:
+    with GitHubStandIn(tmp_path / "git") as github:
+        yield github
+
+
+def fetch(server: GitHubStandIn, name: str, folder: Path, size_kb: int = LARGE) -> Clone:
+    """Fetch a repository of the server into folder/files, without pauses between the tries."""
+    folder.mkdir()
+    cloner = Cloner(threading.Event(), wait=lambda _: False)
+    with closing(cloner):
+        return cloner.fetch(f"{server.url}/{name}.git", folder, size_kb=size_kb, license="")
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """Every file below folder/files by its path; only regular files and folders may be there."""
+    files = {}
+    for path in sorted((folder / "files").rglob("*")):
+        assert not path.is_symlink()
+        if path.is_file():
+            files[path.relative_to(folder / "files").as_posix()] = path.read_bytes()
+    return files
+
+
+@pytest.mark.parametrize("size_kb", [SMALL, LARGE])
+def test_only_python_files_arrive_and_the_licence_is_read(
+    server: GitHubStandIn, tmp_path: Path, size_kb: int
+) -> None:
+    tree: Tree = {
+        "a.py": b"x = 1\r\n",
+        "pkg/B.PY": b"",
+        "pkg/deep/c.py": b"\xff\x00",
+        "run.py": ("100755", b"#!/usr/bin/env python\n"),
+        "LICENSE": MIT,
+        "asset.bin": b"\0" * 1000,
+        "notes.pyc": b"no",
+    }
+    commit = make_repository(tmp_path / "git/ann/x.git", tree)
+    clone = fetch(server, "ann/x", tmp_path / "out", size_kb)
+    assert clone == Clone(commit, "MIT", 4, 31, ())
+    assert written(tmp_path / "out") == {
+        "a.py": b"x = 1\r\n",
+        "pkg/B.PY": b"",
+        "pkg/deep/c.py": b"\xff\x00",
+        "run.py": b"#!/usr/bin/env python\n",
+    }
+    assert not (tmp_path / "out" / "git").exists()
+
+
+def test_a_large_repository_sends_its_python_files_alone(server: GitHubStandIn, tmp_path: Path) -> None:
+    make_repository(tmp_path / "git/ann/x.git", {"a.py": b"x = 1\n", "asset.bin": os.urandom(3_000_000)})
+    received = repo_cloning._BareRepository(
+        _made(tmp_path / "bare"), f"{server.url}/ann/x.git", threading.Event(), SurvivorGuard()
+    )
+    received.clone(is_partial=True)
+    assert sum(path.stat().st_size for path in received.folder.rglob("*.pack")) < 10_000
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def test_nothing_in_a_hostile_repository_comes_into_play(server: GitHubStandIn, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    script = f"#!/bin/sh\ntouch {canary}\n".encode()
+    tree: Tree = {
+        ".gitattributes": b"*.py filter=evil text eol=crlf ident working-tree-encoding=UTF-16 diff=evil\n",
+        ".gitmodules": b'[submodule "s"]\n\tpath = s\n\turl = file:///etc\n',
+        ".lfsconfig": b"[lfs]\n\turl = http://127.0.0.1:1/\n",
+        ".git/hooks/post-checkout": ("100755", script),
+        ".git/x.py": b"evil\n",
+        "hooks/post-checkout": ("100755", script),
+        "s": ("160000", b"0" * 39 + b"1"),
+        "link.py": ("120000", b"/etc/passwd"),
+        "linked": ("120000", b"/tmp"),
+        "x.py/inner.py": b"inner\n",
+        "lfs.py": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n",
+        "ident.py": b"# $Id$\n",
+        "../escape.py": b"evil\n",
+        "a/../../escape.py": b"evil\n",
+        "-rf.py": b"dash\n",
+        "new\nline.py": b"newline\n",
+        "esc\x1b[31m.py": b"escape\n",
+        "caf\udce9.py": b"latin\n",
+        "Case.py": b"upper\n",
+        "case.py": b"lower\n",
+        "aux.py": b"device\n",
+        "l" * 300 + ".py": b"long\n",
+        "deep/" * 300 + "x.py": b"too deep\n",
+    }
+    make_repository(tmp_path / "git/eve/x.git", tree)
+    clone = fetch(server, "eve/x", tmp_path / "out")
+    files = written(tmp_path / "out")
+    long = next(name for name in files if name.startswith("lll"))
+    assert len(long) <= 255
+    assert {name: content for name, content in files.items() if name != long} == {
+        "x.py/inner.py": b"inner\n",
+        "lfs.py": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n",
+        "ident.py": b"# $Id$\n",
+        "-rf.py": b"dash\n",
+        "new%0Aline.py": b"newline\n",
+        "esc%1B[31m.py": b"escape\n",
+        "caf%E9.py": b"latin\n",
+        "Case.py": b"upper\n",
+        "case~2.py": b"lower\n",
+        "aux.py": b"device\n",
+    }
+    assert len(clone.skipped) == 4
+    assert not canary.exists()
+    assert not list(tmp_path.rglob("escape.py"))
+
+
+def test_a_repository_without_a_commit_is_empty(server: GitHubStandIn, tmp_path: Path) -> None:
+    (tmp_path / "git/ann").mkdir(parents=True)
+    git(tmp_path / "git/ann", "init", "--quiet", "--bare", "x.git")
+    assert fetch(server, "ann/x", tmp_path / "out").files == 0
+
+
+@pytest.mark.parametrize("size_kb", [SMALL, LARGE])
+def test_a_default_branch_that_is_missing_gives_way_to_another(
+    server: GitHubStandIn, tmp_path: Path, size_kb: int
+) -> None:
+    path = tmp_path / "git/ann/x.git"
+    commit = make_repository(path, {"x.py": b"x = 1\n"}, branch="develop")
+    make_repository(path, {"x.py": b"x = 2\n"}, parent=commit, branch="later")
+    clone = fetch(server, "ann/x", tmp_path / "out", size_kb)
+    assert (clone.commit, written(tmp_path / "out")) == (commit, {"x.py": b"x = 1\n"})
+
+
+def test_a_renamed_repository_is_followed(server: GitHubStandIn, tmp_path: Path) -> None:
+    make_repository(tmp_path / "git/ann/new.git", {"x.py": b"x = 1\n"})
+
+    def before(path: str) -> Fault | None:
+        target = f"{server.url}/ann/new.git/info/refs?service=git-upload-pack"
+        return Fault(301, {"Location": target}) if path.startswith("/ann/old.git/info") else None
+
+    server.before_git = before
+    assert fetch(server, "ann/old", tmp_path / "out").files == 1
+
+
+@pytest.mark.parametrize("size_kb", [SMALL, LARGE])
+def test_a_transfer_that_breaks_off_is_tried_again(
+    server: GitHubStandIn, tmp_path: Path, size_kb: int
+) -> None:
+    make_repository(tmp_path / "git/ann/x.git", {f"{n}.py": os.urandom(5000) for n in range(20)})
+    breaks = [Fault(), Fault(damage="truncated"), Fault(), Fault(), Fault(damage="truncated")]
+
+    def before(path: str) -> Fault | None:
+        fault = breaks.pop(0) if breaks and path.endswith("git-upload-pack") else Fault()
+        return fault if fault.damage else None
+
+    server.before_git = before
+    clone = fetch(server, "ann/x", tmp_path / "out", size_kb)
+    assert clone.files == 20
+    assert breaks == [] or size_kb == SMALL
+
+
+def test_every_step_may_break_without_leaving_half_a_repository(
+    server: GitHubStandIn, tmp_path: Path
+) -> None:
+    make_repository(tmp_path / "git/ann/x.git", {f"{n}.py": os.urandom(5000) for n in range(20)})
+    fetch(server, "ann/x", tmp_path / "whole")
+    requests = len(server.git_requests)
+    for broken in range(requests):
+        countdown = [broken]
+
+        def before(_: str, countdown: list[int] = countdown) -> Fault | None:
+            countdown[0] -= 1
+            return Fault(damage="truncated") if countdown[0] == -1 else None
+
+        server.before_git = before
+        assert fetch(server, "ann/x", tmp_path / f"out{broken}").files == 20
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [(404, "gone"), (401, "gone"), (403, "gone"), (451, "gone"), (502, "failed"), (429, "failed")],
+)
+def test_a_refusal_is_for_good_or_passing(
+    server: GitHubStandIn, tmp_path: Path, status: int, state: str
+) -> None:
+    challenge = {"WWW-Authenticate": 'Basic realm="GitHub"'} if status == 401 else {}
+    server.before_git = lambda _: Fault(status, challenge)
+    with pytest.raises(CloneError) as error:
+        fetch(server, "ann/x", tmp_path / "out")
+    assert error.value.state == state
+    assert len(server.git_requests) == (1 if state == "gone" else repo_cloning.TRIES)
+
+
+def test_a_stalled_server_is_left_when_time_is_up(
+    server: GitHubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repo_cloning, "CLONE_SECONDS", 0.5)
+    monkeypatch.setattr(repo_cloning, "TRIES", 1)
+    server.before_git = lambda _: Fault(damage="stall")
+    started = time.monotonic()
+    with pytest.raises(CloneError, match="not finished"):
+        fetch(server, "ann/x", tmp_path / "out")
+    assert time.monotonic() - started < 10
+    assert str(tmp_path) not in _command_lines()
+
+
+def test_a_run_that_stops_ends_its_clones(server: GitHubStandIn, tmp_path: Path) -> None:
+    server.before_git = lambda _: Fault(damage="stall")
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    (tmp_path / "out").mkdir()
+    with pytest.raises(CloneStopped), closing(Cloner(stop)) as cloner:
+        cloner.fetch(f"{server.url}/ann/x.git", tmp_path / "out", size_kb=SMALL, license="")
+    assert str(tmp_path) not in _command_lines()
+
+
+def _command_lines() -> str:
+    """The command lines of all processes; '' where /proc does not tell them."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(path.read_text("utf-8", "replace"))
+        except OSError:
+            continue
+    return "\n".join(lines)
+
+
+def test_a_clone_larger_than_the_bound_is_left(
+    server: GitHubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_repository(tmp_path / "git/ann/x.git", {"a.py": b"x" * 3000})
+    monkeypatch.setattr(repo_cloning, "CLONE_BYTES", 1000)
+    with pytest.raises(CloneError, match=r"(more|larger) than") as error:
+        fetch(server, "ann/x", tmp_path / "out")
+    assert error.value.state == "gone"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://github.com/a/b.git",
+        "ssh://git@github.com/a/b.git",
+        "git@github.com:a/b.git",
+        "file:///etc",
+        "/etc",
+        "ext::sh -c touch% /tmp/x",
+        "--upload-pack=touch /tmp/x",
+        "https://token@github.com/a/b.git",
+        "https://github.com/a/\nb.git",
+        "https:///a/b.git",
+        "",
+    ],
+)
+def test_only_https_without_a_password_is_cloned(url: str) -> None:
+    with pytest.raises(CloneError):
+        check_clone_url(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://github.com/a/b.git", "http://127.0.0.1:80/a/b.git", "http://[::1]/a"]
+)
+def test_https_and_this_machine_are_cloned(url: str) -> None:
+    check_clone_url(url)
+
+
+def test_a_complaint_that_nobody_knows_is_worth_another_try() -> None:
+    error = classify("warning: x\nfatal: the remote end hung up unexpectedly\n")
+    assert (error.state, str(error)) == ("failed", "the remote end hung up unexpectedly")
