@@ -218,6 +218,7 @@ def collect_local(arguments: argparse.Namespace) -> int:
     if not changed and not gone:
         count = plural(len(sources), "source")
         print(f"up to date: {repos} ({count} of this machine, unchanged; --refresh takes them again)")
+        print(f"next: {command('preprocess/data_cleaner.py', arguments)}")
     else:
         print(local_report(taken, unchanged, gone, arguments.max_mb))
         print("\n" + row("written to", str(repos)))
@@ -301,6 +302,7 @@ def collect_github(arguments: argparse.Namespace, parser: argparse.ArgumentParse
         elif not arguments.plan:
             count = kept(collection, request)
             print(f"up to date: {repos} ({count} made {span}; --refresh searches again)")
+            print(f"next: {command('preprocess/data_cleaner.py', arguments)}")
         if arguments.plan:
             show_plan(collection, request, arguments)
         missing = missing_report(collection, request, run.skipped)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from loss_plot import loss_plot
 from model_card import model_card
+from model_folder import prompt_command
 from progress import clock
 from training_run import plan_record
 
@@ -87,4 +88,4 @@ def summarize(folder: Path, figures: dict[str, Any], seconds: float) -> None:
     print(f"took {clock(figures['seconds'])} of training, {clock(seconds)} in all,", end=" ")
     print(f"{figures['peak_memory_bytes'] / 1e9:.1f} GB of memory at most")
     print(f"wrote {folder.absolute()}")
-    print("next: python model/code_generator.py")
+    print(f"next: {prompt_command(folder)}")

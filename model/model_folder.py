@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gpt2 import Shape
     from torch import Tensor
 
+PROJECT = Path(__file__).resolve().parent.parent
 PROGRAM = "GPyT model/train.py"  # provenance.json says so in every folder that this program made
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "safetensors")
 END_OF_TEXT, PAD = 0, 1  # the ids of <|endoftext|> and <|pad|> in every tokenizer/ of this project
@@ -66,6 +68,13 @@ def read_provenance(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and record.get("program") == PROGRAM else None
+
+
+def prompt_command(folder: Path) -> str:
+    """The command that asks a folder's model for code, as it can be typed here."""
+    script = "model/code_generator.py"
+    words = ["python", script if Path.cwd() == PROJECT else str(PROJECT / script)]
+    return shlex.join(words if folder == Path("GPyT") else [*words, "--model", str(folder)])
 
 
 def is_foreign(folder: Path) -> bool:

@@ -197,7 +197,7 @@ def decide(
     arguments: argparse.Namespace, identity: Identity, provenance: dict[str, Any] | None
 ) -> bool | None:
     """Whether to resume (True) or to begin (False); None where the finished model is already there."""
-    from model_folder import is_foreign
+    from model_folder import is_foreign, prompt_command
 
     output = arguments.output.absolute()
     if is_foreign(output):
@@ -214,6 +214,7 @@ def decide(
         bits = figures.get("held_out_bits_per_byte")
         measured = f", {bits:.3f} bits per byte held out" if bits is not None else ""
         print(f"up to date: {output} ({figures['step']:,} steps{measured})")
+        print(f"next: {prompt_command(arguments.output)}")
         return None
     state = "a finished model" if provenance["finished"] else "an unfinished run"
     what = f"{output} holds {state} with {', '.join(differences)}"

@@ -141,8 +141,10 @@ def report(cleaning: Cleaning, root: Path, options: argparse.Namespace, seconds:
         print(f"warning: not cleaned: {printable(path)}: {reason}", file=sys.stderr)
     if len(cleaning.failures) > NAMED_MOST:
         print(f"warning: not cleaned: {len(cleaning.failures) - NAMED_MOST:,} more", file=sys.stderr)
+    following = next_stage("preprocess/data_preprocess.py", repos=options.repos)
     if not cleaning.deleted and not cleaning.failures:
         print(f"up to date: {root} (nothing to delete, {kept})")
+        print(f"next: {following}")
         return
     print(f"{'would delete' if options.dry_run else 'deleted':<24}{'number':>10}{'MB':>12}")
     kinds = cleaning.deleted.most_common()
@@ -156,9 +158,8 @@ def report(cleaning: Cleaning, root: Path, options: argparse.Namespace, seconds:
     print(f"took {seconds:.1f} s")
     if options.dry_run:
         yes = ["--yes"] if options.yes else []
-        print(f"next: {next_stage('preprocess/data_cleaner.py', *yes, repos=options.repos)}")
-    else:
-        print(f"next: {next_stage('preprocess/data_preprocess.py', repos=options.repos)}")
+        following = next_stage("preprocess/data_cleaner.py", *yes, repos=options.repos)
+    print(f"next: {following}")
 
 
 def printable(name: str) -> str:

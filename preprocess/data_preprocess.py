@@ -109,6 +109,7 @@ def preprocess(repos: Path, outputs: Outputs, options: argparse.Namespace) -> in
     if summary := finished_summary(outputs, inputs):
         documents = sum(split["documents"] for split in summary["written"].values())
         print(f"up to date: {outputs.data.absolute()} ({documents:,} documents)")
+        print(f"next: {next_stage('preprocess/tokenizer.py', '-t', data=outputs.data)}")
         return 0
 
     outputs.cache.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
+DEFAULTS = (Path("repos"), Path("data.txt"), Path("tokenizer"))
 
 
 def next_stage(script: str, *options: str, **paths: Path) -> str:
@@ -16,6 +17,6 @@ def next_stage(script: str, *options: str, **paths: Path) -> str:
     """
     words = ["python", script if Path.cwd() == PROJECT else str(PROJECT / script), *options]
     for option, path in paths.items():
-        if path not in (Path("repos"), Path("data.txt")):
+        if path not in DEFAULTS:
             words += [f"--{option}", str(path)]
     return shlex.join(words)

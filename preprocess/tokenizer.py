@@ -26,7 +26,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from byte_pair_encoding import (
@@ -43,6 +42,7 @@ from byte_pair_encoding import (
     train_bpe,
 )
 from corpus import CorpusError, iter_documents
+from next_stage import next_stage
 from pretokenizers import PRETOKENIZERS
 from token_view import coloured_view, plain_view, tokens_of
 
@@ -183,6 +183,7 @@ def train(arguments: argparse.Namespace) -> int:
     if provenance and is_up_to_date(folder, provenance, data, options):
         entries = provenance["figures"]["vocabulary"]
         print(f"up to date: {folder.absolute()} ({entries:,} entries, from {arguments.data.absolute()})")
+        print(f"next: {next_command(arguments)}")
         return 0
     reading = Reading()
     with TokenizerFolder(folder) as output:
@@ -285,13 +286,8 @@ def longest_tokens(tokenizer: Tokenizer, count: int) -> list[str]:
 
 
 def next_command(arguments: argparse.Namespace) -> str:
-    """The command that trains a model with this tokenizer, defaults left out."""
-    command = ["python model/train.py"]
-    if arguments.data != Path("data.txt"):
-        command.append(f"--data {quote(str(arguments.data))}")
-    if arguments.tokenizer != Path("tokenizer"):
-        command.append(f"--tokenizer {quote(str(arguments.tokenizer))}")
-    return " ".join(command)
+    """The command that trains a model with this tokenizer."""
+    return next_stage("model/train.py", data=arguments.data, tokenizer=arguments.tokenizer)
 
 
 # -e ----------------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def test_the_same_inputs_are_up_to_date_and_others_are_not(repos: Path, tmp_path
     before = (tmp_path / "data.txt").stat().st_mtime_ns
     again = preprocess(tmp_path)
     assert again.stdout.startswith(f"up to date: {tmp_path / 'data.txt'} (")
-    assert again.stdout.count("\n") == 1
+    assert again.stdout.count("\n") == 2 and "\nnext: python " in again.stdout
     assert (tmp_path / "data.txt").stat().st_mtime_ns == before
     for change in (
         lambda: write(repos / "new" / "one" / "a.py", "print('new')\n"),

@@ -98,7 +98,7 @@ def test_a_run_ends_with_what_it_learnt_from_what_it_wrote_and_the_next_command(
     assert re.search(r"held out +\d\.\d\d bytes per token", out)
     for name in FILES:
         assert f"{tmp_path / 'tokenizer' / name}\n" in out
-    assert out.endswith("next: python model/train.py\n")
+    assert out.endswith(f"next: python {PROJECT / 'model/train.py'}\n")
 
 
 def test_a_vocabulary_that_the_corpus_cannot_fill_is_cut_and_said(

@@ -109,7 +109,7 @@ def test_a_finished_run_says_so_and_other_options_need_restart(
     output = tmp_path / "GPyT"
     first = succeed(train(data_txt, tokenizer_folder, output, "--steps", "5"))
     assert f"wrote {output}" in first.stdout
-    assert "next: python model/code_generator.py" in first.stdout
+    assert "model/code_generator.py --model" in first.stdout
     before = content(output)
 
     started = time.monotonic()
