@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from multiprocessing.pool import ThreadPool
@@ -18,7 +18,6 @@ from pretokenizers import build_pretokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from tokenizers.trainers import BpeTrainer
 
 END_OF_TEXT, PAD = "<|endoftext|>", "<|pad|>"
 FIM_TOKENS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
@@ -30,7 +29,7 @@ LONGEST_TOKEN = (
     32  # bytes. Without: one file's row of 193 🚨 becomes 8 tokens; with 16: 0.8 % more tokens in all
 )
 # Raise format when the files change for the same options: it makes a rerun replace them.
-RECIPE = {"format": 1, "min_pair_count": MIN_PAIR_COUNT, "longest_token": LONGEST_TOKEN}
+RECIPE = {"format": 2, "min_pair_count": MIN_PAIR_COUNT, "longest_token": LONGEST_TOKEN}
 
 MARKER = "preprocess/tokenizer.py"  # in provenance.json: this folder is ours to replace
 
@@ -92,13 +91,13 @@ def train_bpe(documents: Iterable[str], vocab_size: int, pretokenizer: str) -> T
         max_token_length=LONGEST_TOKEN,
         show_progress=False,
     )
-    _train_interruptibly(tokenizer, documents, trainer)
+    learn_interruptibly(lambda texts: tokenizer.train_from_iterator(texts, trainer), documents)
     tokenizer.encode_special_tokens = True
     return tokenizer
 
 
-def _train_interruptibly(tokenizer: Tokenizer, documents: Iterable[str], trainer: BpeTrainer) -> None:
-    """tokenizer.train_from_iterator in another thread: in the main one Ctrl-C would wait for its end."""
+def learn_interruptibly(learn: Callable[[Iterator[str]], None], documents: Iterable[str]) -> None:
+    """learn(documents) of tokenizers in another thread: in the main one Ctrl-C would wait for its end."""
     interrupted = threading.Event()
 
     def until_interrupted() -> Iterator[str]:
@@ -108,14 +107,12 @@ def _train_interruptibly(tokenizer: Tokenizer, documents: Iterable[str], trainer
             yield document
 
     with ThreadPool(1) as worker:  # not ThreadPoolExecutor: Python would wait for its threads before it exits
-        learning = worker.apply_async(tokenizer.train_from_iterator, (until_interrupted(), trainer))
+        learning = worker.apply_async(learn, (until_interrupted(),))
         try:
             learning.get()
         except KeyboardInterrupt:
             interrupted.set()
-            learning.wait(
-                1
-            )  # it ends with the next document, unless it is at the merges, which nothing stops
+            learning.wait(1)  # ends with the next document, unless it is at the merges: nothing stops those
             raise
 
 

@@ -1,12 +1,17 @@
 """Learn a tokenizer from data.txt (-t: data.txt -> tokenizer/), or show a text as its tokens (-e).
 
     python preprocess/tokenizer.py -t
+    python preprocess/tokenizer.py -t --for-minutes 600
     python preprocess/tokenizer.py -t --vocab-size 8192 --pretokenizer python
     python preprocess/tokenizer.py -e "import os"
     python preprocess/tokenizer.py -e --file model/train.py | less
+    python preprocess/tokenizer.py -e --ids "281 437"
 
--t learns byte-level BPE from the train documents of data.txt: 40 MB in 7 s on 2 cores, 170 MB in 30 s. It
-ends with the vocabulary reached, bytes per token on held-out documents and the next command.
+-t learns byte-level BPE from the train documents of data.txt: 40 MB in 7 s on 2 cores, 170 MB in 30 s, and
+as long again for the tokenizer that it is compared with. Vocabulary and pre-tokenizer are chosen for the
+budget that training will have, unless they are given: held-out bits per byte at equal training compute
+decide, not bytes per token. It ends with the vocabulary reached, how it packs held-out documents and the
+next command.
 
 -e prints the tokens, their ids, their number and bytes per token, and checks that they decode to the same
 text: on a terminal coloured in place, in a pipe a line `id<TAB>token` each. Without TEXT it reads --file or a
@@ -23,8 +28,6 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,23 +44,18 @@ from byte_pair_encoding import (
     read_provenance,
     train_bpe,
 )
-from corpus import CorpusError, iter_documents
+from corpus import CorpusError
+from learning_sample import LearningSample, with_progress
 from next_stage import next_stage
 from pretokenizers import PRETOKENIZERS
 from token_view import coloured_view, plain_view, tokens_of
+from tokenizer_report import json_view, measure, report, written_to
+from vocabulary_choice import DEFAULT_MINUTES, GPU_FACTOR, choose, count, has_gpu
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# Held-out bits per byte of a 5 M parameter model after 3 minutes on 2 cores. By entries (gpt2): 2,048 1.883,
-# 4,096 1.793, 8,192 1.844. By rule, at 8,192: gpt2 1.844, cl100k 1.904, python 1.918, although python packs
-# a tenth more bytes into each token. Coarse tokens are harder to learn for a small model.
-DEFAULT_VOCABULARY = 4096
-DEFAULT_PRETOKENIZER = "gpt2"
-
-HELD_OUT_SAMPLE = 4_000_000  # bytes: bytes per token has settled to three digits, and it takes a second
-SECONDS_BETWEEN_LINES = 10  # of progress, where nobody sees a bar move
-
+AUTO = "auto"
 ASK = object()  # -e without a text
 
 
@@ -92,33 +90,91 @@ def build_parser() -> argparse.ArgumentParser:
     )
     training.add_argument(
         "--vocab-size",
-        type=int,
-        default=DEFAULT_VOCABULARY,
+        type=entries_or_auto,
+        default=AUTO,
         metavar="N",
-        help=f"entries at most, the {len(SPECIAL_TOKENS)} special tokens and 256 bytes included",
+        help=f"entries at most, the {len(SPECIAL_TOKENS)} special tokens and 256 bytes included; "
+        "auto: by the size of the corpus and the budget that training will have",
     )
     training.add_argument(
         "--pretokenizer",
-        choices=PRETOKENIZERS,
-        default=DEFAULT_PRETOKENIZER,
-        help="how text is cut into words first; llama.cpp knows gpt2 and cl100k; python packs 8 to 23 %% "
-        "more bytes into a token than gpt2, the more the larger the vocabulary",
+        choices=(AUTO, *PRETOKENIZERS),
+        default=AUTO,
+        help="how text is cut into words first; gpt2 and cl100k can be exported to llama.cpp; python packs "
+        "10 to 20 %% more bytes into a token than gpt2; auto: by the budget",
+    )
+    training.add_argument(
+        "--for-minutes",
+        type=minutes,
+        metavar="M",
+        help=f"the budget: minutes that train.py will have (default: its own, {DEFAULT_MINUTES:g})",
+    )
+    training.add_argument(
+        "--for-parameters",
+        type=parameters,
+        metavar="P",
+        help="the budget: size of the model, e.g. 124M (default: by the minutes)",
+    )
+    training.add_argument(
+        "--max-bytes",
+        type=sample_bytes,
+        default=1_000_000_000,
+        metavar="BYTES",
+        help="learn from a sample of whole files of at most this size, always the same ones; 0 = everything",
     )
     encoding = parser.add_argument_group("options of -e")
     encoding.add_argument("--file", type=Path, help="the text to encode, instead of TEXT (default: none)")
+    encoding.add_argument("--json", action="store_true", help="one JSON object: ids, tokens, count, bytes")
+    encoding.add_argument(
+        "--ids", type=id_list, metavar="IDS", help='decode these: "281 437 9" (default: encode a text)'
+    )
     return parser
+
+
+def entries_or_auto(text: str) -> int | str:
+    """ "8192" -> 8192, "auto" -> "auto"; at least as many as bytes and special tokens."""
+    if text == AUTO:
+        return AUTO
+    entries = int(text)
+    if entries < SMALLEST_VOCABULARY:
+        raise argparse.ArgumentTypeError(
+            f"{entries}: at least {SMALLEST_VOCABULARY} (256 bytes and {len(SPECIAL_TOKENS)} special tokens)"
+        )
+    return entries
+
+
+def minutes(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError
+    return number
+
+
+def parameters(text: str) -> float:
+    """ "124M" -> 124e6"""
+    return count(text)
+
+
+def sample_bytes(text: str) -> int:
+    """A whole number of at least 0."""
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def id_list(text: str) -> list[int]:
+    """ "281, 437" -> [281, 437]"""
+    return [int(word) for word in text.replace(",", " ").split()]
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(argv)
-    if arguments.train and arguments.vocab_size < SMALLEST_VOCABULARY:
-        parser.error(
-            f"--vocab-size {arguments.vocab_size}: at least {SMALLEST_VOCABULARY} "
-            f"(256 bytes and {len(SPECIAL_TOKENS)} special tokens)"
-        )
     if arguments.file and arguments.encode is not ASK:
         parser.error("--file goes with -e alone: it takes the place of TEXT")
+    if arguments.ids is not None and (arguments.encode is not ASK or arguments.file):
+        parser.error("--ids goes with -e alone: it takes the place of TEXT")
     try:
         return train(arguments) if arguments.train else encode(arguments)
     except (CorpusError, TokenizerError) as error:
@@ -141,38 +197,8 @@ def main(argv: list[str] | None = None) -> int:
 # -t ----------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Reading:
-    """What has been read of data.txt: counts of the train documents, and a sample of the held-out ones."""
-
-    documents: int = 0
-    text_bytes: int = 0
-    repositories: set[str] = field(default_factory=set)
-    held_out_documents: int = 0
-    held_out_bytes: int = 0
-    held_out_sample: list[str] = field(default_factory=list)
-    sampled_bytes: int = 0
-
-    def train_documents(self, data: Path) -> Iterator[str]:
-        """The text of each train document of data.txt, whole and in order."""
-        for document in iter_documents(data):
-            size = len(document.text.encode())
-            if document.split == "train":
-                self.documents += 1
-                self.text_bytes += size
-                self.repositories.add(document.repo)
-                yield document.text
-            else:
-                self.held_out_documents += 1
-                self.held_out_bytes += size
-                if self.sampled_bytes < HELD_OUT_SAMPLE:
-                    self.held_out_sample.append(document.text)
-                    self.sampled_bytes += size
-
-
 def train(arguments: argparse.Namespace) -> int:
     folder, started = arguments.tokenizer, time.monotonic()
-    options = {"vocab_size": arguments.vocab_size, "pretokenizer": arguments.pretokenizer, **RECIPE}
     if not arguments.data.is_file():
         raise CorpusError(
             f"there is no such file: {arguments.data.absolute()}: make it first: "
@@ -180,28 +206,51 @@ def train(arguments: argparse.Namespace) -> int:
         )
     provenance = read_provenance(folder)
     data = DataFile.of(arguments.data)
+    vocab_size, pretokenizer, reason = chosen(arguments, data.size)
+    options = {"vocab_size": vocab_size, "pretokenizer": pretokenizer, "max_bytes": arguments.max_bytes}
+    options |= RECIPE
     if provenance and is_up_to_date(folder, provenance, data, options):
         entries = provenance["figures"]["vocabulary"]
         print(f"up to date: {folder.absolute()} ({entries:,} entries, from {arguments.data.absolute()})")
         print(f"next: {next_command(arguments)}")
         return 0
-    reading = Reading()
+    sample = LearningSample.of(data.size, arguments.max_bytes)
     with TokenizerFolder(folder) as output:
-        documents = with_progress(reading, arguments.data, data.size)
-        tokenizer = train_bpe(documents, arguments.vocab_size, arguments.pretokenizer)
-        if not reading.documents:
+        print(f"{vocab_size:,} entries, pre-tokenizer {pretokenizer}{reason}", file=sys.stderr)
+        tokenizer = train_bpe(with_progress(sample, arguments.data, data.size), vocab_size, pretokenizer)
+        if not sample.documents:
             raise CorpusError(
                 f"no train documents: {arguments.data.absolute()}: collect more Python files, "
                 "then run: python preprocess/data_preprocess.py"
             )
+        again = LearningSample(sample.share, sample.max_bytes)
+        figures = measure(tokenizer, sample, lambda: again.train_documents(arguments.data))
         if DataFile.of(arguments.data) != data:
             raise CorpusError(
                 f"changed while it was read: {arguments.data.absolute()}: run the same command again"
             )
-        figures = measure(tokenizer, reading)
-        output.write(tokenizer, data, options, figures)
-    report(arguments, tokenizer, reading, figures, time.monotonic() - started)
+        output.write(tokenizer, data, options, figures.as_json())
+    print(report(tokenizer, sample, figures, vocab_size))
+    print(written_to(folder))
+    print(f"took          {time.monotonic() - started:.1f} s")
+    print(f"next: {next_command(arguments)}")
     return 0
+
+
+def chosen(arguments: argparse.Namespace, corpus_bytes: int) -> tuple[int, str, str]:
+    """Entries and rule, as given or as the budget suggests, and in words what they were chosen for."""
+    minutes: float = arguments.for_minutes or DEFAULT_MINUTES
+    budget = f"{minutes:g} minutes of training"
+    if has_gpu():
+        minutes, budget = minutes * GPU_FACTOR, f"{budget} on a GPU"
+    if arguments.for_parameters:
+        budget = f"a model of {arguments.for_parameters / 1e6:g} M parameters"
+    choice = choose(corpus_bytes, minutes, arguments.for_parameters)
+    vocab_size = choice.vocab_size if arguments.vocab_size == AUTO else arguments.vocab_size
+    rule = choice.pretokenizer if arguments.pretokenizer == AUTO else arguments.pretokenizer
+    is_chosen = AUTO in (arguments.vocab_size, arguments.pretokenizer)
+    reason = f", chosen for {budget} on {corpus_bytes / 1e6:,.1f} MB" if is_chosen else ""
+    return vocab_size, rule, reason
 
 
 def is_up_to_date(folder: Path, provenance: dict[str, Any], data: DataFile, options: dict[str, Any]) -> bool:
@@ -209,85 +258,10 @@ def is_up_to_date(folder: Path, provenance: dict[str, Any], data: DataFile, opti
     return same_data and provenance["options"] == options and is_whole(folder, provenance)
 
 
-def with_progress(reading: Reading, data: Path, size: int) -> Iterator[str]:
-    """The train documents of data.txt, telling on standard error how far it is."""
-    from tqdm import tqdm
-
-    quiet = not sys.stderr.isatty()
-    print(f"learning from {data.absolute()} ({size / 1e6:,.1f} MB)", file=sys.stderr, flush=True)
-    told = time.monotonic()
-    with tqdm(total=size, unit="B", unit_scale=True, desc="reading", disable=quiet, leave=False) as bar:
-        for text in reading.train_documents(data):
-            # Bytes of text against bytes of the file, which holds names and escapes too: a little behind.
-            bar.update(reading.text_bytes + reading.held_out_bytes - bar.n)
-            if quiet and time.monotonic() - told > SECONDS_BETWEEN_LINES:
-                told = time.monotonic()
-                read = reading.text_bytes + reading.held_out_bytes
-                print(f"reading: {read / 1e6:,.0f} of {size / 1e6:,.0f} MB", file=sys.stderr, flush=True)
-            yield text
-    print(
-        f"merging the most frequent pairs of {reading.text_bytes / 1e6:,.1f} MB", file=sys.stderr, flush=True
-    )
-
-
-def measure(tokenizer: Tokenizer, reading: Reading) -> dict[str, Any]:
-    """Vocabulary, and bytes per token and tokens per line on the sample of held-out documents."""
-    sample = reading.held_out_sample
-    tokens = sum(len(encoding.ids) for encoding in tokenizer.encode_batch_fast(sample))
-    lines = sum(text.count("\n") for text in sample)
-    return {
-        "vocabulary": tokenizer.get_vocab_size(),
-        "train_documents": reading.documents,
-        "train_bytes": reading.text_bytes,
-        "held_out_bytes_per_token": round(reading.sampled_bytes / tokens, 4) if tokens else None,
-        "held_out_tokens_per_line": round(tokens / lines, 3) if lines else None,
-    }
-
-
-def report(
-    arguments: argparse.Namespace,
-    tokenizer: Tokenizer,
-    reading: Reading,
-    figures: dict[str, Any],
-    seconds: float,
-) -> None:
-    entries, wanted = figures["vocabulary"], arguments.vocab_size
-    print(
-        f"learnt from   {reading.documents:,} documents of {len(reading.repositories):,} repositories, "
-        f"{reading.text_bytes / 1e6:,.1f} MB\n"
-        f"vocabulary    {entries:,} entries: {len(SPECIAL_TOKENS)} special tokens, 256 bytes, "
-        f"{entries - SMALLEST_VOCABULARY:,} merges"
-    )
-    if entries < wanted:
-        print(f"              cut from {wanted:,}: no further pair of tokens occurs twice in these documents")
-    if figures["held_out_bytes_per_token"]:
-        print(
-            f"held out      {figures['held_out_bytes_per_token']:.2f} bytes per token, "
-            f"{figures['held_out_tokens_per_line']} tokens per line "
-            f"({reading.sampled_bytes / 1e6:,.1f} of {reading.held_out_bytes / 1e6:,.1f} MB not learnt from)"
-        )
-    else:
-        print("held out      nothing: data.txt has no held-out documents to measure on")
-    if longest := longest_tokens(tokenizer, 5):
-        print(f"longest       {'  '.join(longest)}")
-    for name in ("tokenizer.json", "tokenizer_config.json", "provenance.json"):
-        print(f"wrote         {(arguments.tokenizer / name).absolute()}")
-    print(f"took          {seconds:.1f} s")
-    print(f"next: {next_command(arguments)}")
-
-
-def longest_tokens(tokenizer: Tokenizer, count: int) -> list[str]:
-    """The longest tokens that say something, as Python literals; of equal ones the first learnt."""
-    vocabulary = sorted(tokenizer.get_vocab(with_added_tokens=True).items(), key=lambda entry: entry[1])
-    ordinary = vocabulary[len(SPECIAL_TOKENS) :]
-    tokens = tokens_of([i for _, i in ordinary], [spelling for spelling, _ in ordinary])
-    words = [token for token in tokens if b"".join(token.content.split()).isalnum()]  # not rulers of "-"
-    return [token.literal() for token in sorted(words, key=lambda token: -len(token.content))[:count]]
-
-
 def next_command(arguments: argparse.Namespace) -> str:
     """The command that trains a model with this tokenizer."""
-    return next_stage("model/train.py", data=arguments.data, tokenizer=arguments.tokenizer)
+    minutes = ["--minutes", f"{arguments.for_minutes:g}"] if arguments.for_minutes else []
+    return next_stage("model/train.py", *minutes, data=arguments.data, tokenizer=arguments.tokenizer)
 
 
 # -e ----------------------------------------------------------------------------------------------
@@ -295,6 +269,9 @@ def next_command(arguments: argparse.Namespace) -> str:
 
 def encode(arguments: argparse.Namespace) -> int:
     tokenizer = load_tokenizer(arguments.tokenizer)
+    if arguments.ids is not None:
+        sys.stdout.buffer.write(text_of_ids(tokenizer, arguments.ids).encode())
+        return 0
     text = read_text(arguments)
     encoding = tokenizer.encode(text)
     if tokenizer.decode(encoding.ids, skip_special_tokens=False) != text:
@@ -304,6 +281,9 @@ def encode(arguments: argparse.Namespace) -> int:
         )
     tokens = tokens_of(encoding.ids, encoding.tokens)
     size = len(text.encode())
+    if arguments.json:
+        print(json_view(text, tokens))
+        return 0
     if shows_colours():
         print(coloured_view(tokens, os.get_terminal_size(sys.stdout.fileno()).columns))
     else:
@@ -312,6 +292,15 @@ def encode(arguments: argparse.Namespace) -> int:
     count = "1 token" if len(tokens) == 1 else f"{len(tokens):,} tokens"
     print(f"{count} for {size:,} bytes{ratio}; decoded, the same text again")
     return 0
+
+
+def text_of_ids(tokenizer: Tokenizer, ids: list[int]) -> str:
+    """The text that these ids spell. Raises: TokenizerError for an id that the vocabulary does not have."""
+    entries = tokenizer.get_vocab_size()
+    if strange := [i for i in ids if not 0 <= i < entries]:
+        raise TokenizerError(f"no such id: {strange[0]}: the vocabulary has ids from 0 to {entries - 1:,}")
+    text: str = tokenizer.decode(ids, skip_special_tokens=False)
+    return text
 
 
 def shows_colours() -> bool:

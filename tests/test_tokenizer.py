@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import pty
@@ -95,7 +96,9 @@ def test_a_run_ends_with_what_it_learnt_from_what_it_wrote_and_the_next_command(
     assert tokenizer.main(["-t", "--vocab-size", "600"]) == 0
     out = capsys.readouterr().out
     assert "600 entries: 5 special tokens, 256 bytes, 339 merges" in out
-    assert re.search(r"held out +\d\.\d\d bytes per token", out)
+    assert re.search(r"held out +\d\.\d\d bytes per token, \d+\.\d\d tokens per line", out)
+    assert re.search(r"beside +\d\.\d\d bytes per token, .* ByteLevelBPETokenizer's defaults", out)
+    assert re.search(r"339 merges, \d+\.\d% of them blank", out)
     for name in FILES:
         assert f"{tmp_path / 'tokenizer' / name}\n" in out
     assert out.endswith(f"next: python {PROJECT / 'model/train.py'}\n")
@@ -341,6 +344,24 @@ def test_parts_of_a_character_are_shown_as_bytes(
     assert tokens == ["b'\\xf0'", "b'\\x9f'", "b'\\x90'", "b'\\x8d'"]
 
 
+def test_ids_give_their_text_and_no_newline(tokenizer_folder: Path) -> None:
+    folder = ("--tokenizer", tokenizer_folder)
+    text = "def f(x):\n    return 'é'"
+    encoded = json.loads(succeed(run_script("preprocess/tokenizer.py", "-e", text, "--json", *folder)).stdout)
+    ids = ", ".join(map(str, encoded["ids"]))
+    assert succeed(run_script("preprocess/tokenizer.py", "-e", "--ids", ids, *folder)).stdout == text
+    assert encoded["count"] == len(encoded["ids"]) == len(encoded["tokens"])
+    assert encoded["bytes"] == len(text.encode())
+    assert "".join(map(ast.literal_eval, encoded["tokens"][:4])) == text[: len("def f(x")]
+
+
+def test_an_id_that_is_not_there_is_one_line(
+    tokenizer_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tokenizer.main(["-e", "--ids", "300 1024", "--tokenizer", str(tokenizer_folder)]) == 1
+    assert capsys.readouterr().err == "error: no such id: 1024: the vocabulary has ids from 0 to 1,023\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -452,10 +473,7 @@ def test_a_reader_that_stops_early_gets_no_traceback(tokenizer_folder: Path) -> 
 # What other programs make of it -----------------------------------------------------------------
 
 
-def test_transformers_loads_it_with_equal_ids_without_a_warning(
-    tokenizer_folder: Path, data_txt: Path
-) -> None:
-    program = """
+LOADING = """
 import json, sys, warnings
 warnings.simplefilter("error")
 from transformers import AutoTokenizer
@@ -471,18 +489,21 @@ print(json.dumps({
     "pre_tokenizer": json.loads(loaded.backend_tokenizer.to_str())["pre_tokenizer"],
 }))
 """
+
+
+def check_loading(python: Path, folder: Path, data_txt: Path) -> str:
+    """Assert that this interpreter's transformers loads the folder with equal ids; what else it said."""
     lines = data_txt.read_text(encoding="utf-8").splitlines()
     texts = [json.loads(line)["text"] for line in lines[::7]] + list(TEXTS.values())
     ended = subprocess.run(
-        [sys.executable, "-c", program, str(tokenizer_folder)],
+        [str(python), "-c", LOADING, str(folder)],
         input=json.dumps(texts),
         capture_output=True,
         text=True,
         check=True,
     )
-    assert ended.stderr == ""
     got = json.loads(ended.stdout)
-    raw = load_tokenizer(tokenizer_folder)
+    raw = load_tokenizer(folder)
     assert got["ids"] == [raw.encode(text).ids for text in texts]
     assert got["decoded"] == texts
     assert got["keys"] == ["attention_mask", "input_ids"]
@@ -490,3 +511,22 @@ print(json.dumps({
     assert got["special"] == [0, 0, 0, 1]
     assert sorted(got["all_special"]) == [0, 1, 2, 3, 4]
     assert got["pre_tokenizer"] == json.loads(raw.to_str())["pre_tokenizer"]
+    return ended.stderr
+
+
+def test_transformers_loads_it_with_equal_ids_without_a_warning(
+    tokenizer_folder: Path, data_txt: Path
+) -> None:
+    assert check_loading(Path(sys.executable), tokenizer_folder, data_txt) == ""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["gpt2", "cl100k", "python"])
+def test_version_4_of_transformers_loads_every_rule_with_equal_ids(
+    name: str, data_txt: Path, tmp_path: Path
+) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([str(python), "-m", "pip", "install", "--quiet", "transformers==4.57.6"], check=True)
+    assert train(data_txt, tmp_path / "tokenizer", "--vocab-size", "1024", "--pretokenizer", name) == 0
+    check_loading(python, tmp_path / "tokenizer", data_txt)

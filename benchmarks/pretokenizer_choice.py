@@ -1,0 +1,123 @@
+"""Which vocabulary and pre-tokenizer learn most in a given time: held-out bits per byte at equal compute.
+
+    python benchmarks/pretokenizer_choice.py --data data.txt --minutes 3
+    python benchmarks/pretokenizer_choice.py --data data.txt --minutes 10 --candidates gpt2:4096,gpt2:8192
+    python benchmarks/pretokenizer_choice.py --data data.txt --minutes 3 --rate 8300     # on a busy machine
+
+Each candidate is a tokenizer learnt from the train documents and a GPT-2 of 4 layers and 256 channels (5.3 M
+parameters at 8,192 entries) trained with it by model/train.py, then scored on the same held-out files. By
+default all have the same time on the clock, on an idle machine. With --rate they have the same number of
+floating point operations instead: as many as a machine of that many tokens a second at 8,192 entries would do
+in the time. Finished candidates are kept in --work, so that the same command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from journey import PROJECT
+
+sys.path.insert(0, str(PROJECT / "model"))
+
+SHAPE = {"n_layer": 4, "n_head": 4, "n_embd": 256, "block_size": 256}
+TOKENS_PER_STEP = 2048
+REFERENCE_ENTRIES = 8192
+SCORED_BYTES = 2_000_000  # of held-out files, the same for every candidate
+CANDIDATES = ",".join(
+    f"{rule}:{size}" for size in (2048, 4096, 8192, 16384) for rule in ("gpt2", "cl100k", "python")
+)
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """The docstring as written, each option with its default."""
+
+
+def run(script: str, *arguments: object) -> None:
+    """One of the project's scripts; its progress goes on to standard error."""
+    command = [sys.executable, str(PROJECT / script), *map(str, arguments)]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+def steps_for(minutes: float, rate: float, entries: int) -> int:
+    """Steps with as many operations as `rate` tokens/s at 8,192 entries make in the minutes."""
+    from gpt2 import Shape
+
+    reference = Shape(**SHAPE, vocab_size=REFERENCE_ENTRIES).flops_per_token
+    own = Shape(**SHAPE, vocab_size=entries).flops_per_token
+    return round(minutes * 60 * rate * reference / own / TOKENS_PER_STEP)
+
+
+def measure(arguments: argparse.Namespace, rule: str, entries: int, seed: int) -> dict[str, float]:
+    """Learn, train and score one candidate; from the folder where that is done already."""
+    folder = arguments.work / f"{rule}-{entries}-{arguments.minutes:g}min-seed{seed}"
+    result = folder / "result.json"
+    if not result.exists():
+        tokenizer = arguments.work / f"tokenizer-{rule}-{entries}"
+        options = ["--vocab-size", entries, "--pretokenizer", rule]
+        run("preprocess/tokenizer.py", "-t", "--data", arguments.data, "--tokenizer", tokenizer, *options)
+        length = (
+            ["--steps", steps_for(arguments.minutes, arguments.rate, entries)]
+            if arguments.rate
+            else ["--minutes", arguments.minutes]
+        )
+        shape = [word for name, size in SHAPE.items() for word in (f"--{name.replace('_', '-')}", size)]
+        places = ["--data", arguments.data, "--tokenizer", tokenizer, "--output", folder / "model"]
+        threads = ["--threads", arguments.threads] if arguments.threads else []
+        run("model/train.py", *places, *length, *shape, *threads, "--seed", seed)
+        measured = score_folder(folder / "model", arguments.data, tokenizer)
+        result.write_text(json.dumps(measured), encoding="utf-8")
+    return dict(json.loads(result.read_text(encoding="utf-8")))
+
+
+def score_folder(model_folder: Path, data: Path, tokenizer: Path) -> dict[str, float]:
+    """Bits per byte of a trained folder on the fixed sample, with what it was trained on."""
+    import torch
+    from gpt2 import GPT2, Shape
+    from held_out import sample_files, score
+    from safetensors.torch import load_file
+    from token_dataset import encode_corpus
+
+    provenance = json.loads((model_folder / "provenance.json").read_text(encoding="utf-8"))
+    dataset = encode_corpus(data, tokenizer, data.with_name(f"{data.stem}.cache"), threads=2)
+    shape = Shape(**{name: provenance["plan"][name] for name in Shape.__dataclass_fields__})
+    model = GPT2(shape, torch.float32)
+    model.load_state_dict(load_file(model_folder / "model.safetensors"), strict=False)
+    measured = score(model, dataset.held_out, sample_files(dataset.held_out, SCORED_BYTES))
+    return {
+        "bits_per_byte": measured.bits_per_byte,
+        "tokens": provenance["figures"]["tokens"],
+        "text_bytes": measured.text_bytes,
+        "bytes_per_token": float(dataset.train.text_bytes.sum()) / len(dataset.train.tokens),
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--data", type=Path, default="data.txt", help="documents, from preprocessing")
+    parser.add_argument("--work", type=Path, default="pretokenizers", help="folder of what is being compared")
+    parser.add_argument("--minutes", type=float, default=3, help="of training, each")
+    parser.add_argument(
+        "--rate", type=float, default=0, help="tokens/s to count operations by, 0 = by the clock"
+    )
+    parser.add_argument("--candidates", default=CANDIDATES, help="rule:entries, ...")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = train.py's default")
+    arguments = parser.parse_args(argv)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    print(f"{'rule':<10}{'entries':>8}{'seed':>6}{'M tokens':>10}{'MB seen':>9}{'bits/byte':>11}", flush=True)
+    for candidate in arguments.candidates.split(","):
+        rule, _, entries = candidate.partition(":")
+        for seed in range(arguments.seeds):
+            row = measure(arguments, rule, int(entries), seed)
+            seen = row["tokens"] * row["bytes_per_token"] / 1e6
+            figures = f"{row['tokens'] / 1e6:>10.2f}{seen:>9.1f}{row['bits_per_byte']:>11.4f}"
+            print(f"{rule:<10}{int(entries):>8,}{seed:>6}{figures}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
