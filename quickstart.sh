@@ -11,7 +11,7 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-minutes=4 training=() # the defaults of the two scripts
+minutes=4 budget=() training=() # the defaults of the scripts
 max_mb=40 collecting=()
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -22,7 +22,7 @@ while [ $# -gt 0 ]; do
         --minutes | --max-mb)
             [[ "${2:-}" =~ ^[0-9]+(\.[0-9]+)?$ ]] || { echo "error: $1 needs a number: bash quickstart.sh $1 4" >&2; exit 2; }
             if [ "$1" = --minutes ]; then
-                minutes=$2 training=(--minutes "$2")
+                minutes=$2 budget=(--for-minutes "$2") training=(--minutes "$2")
             else
                 max_mb=$2 collecting=(--max-mb "$2")
             fi
@@ -75,7 +75,7 @@ stage() {
 stage "${scripts}data_collector/data_collector.py" --local ${collecting[@]+"${collecting[@]}"}
 stage "${scripts}preprocess/data_cleaner.py"
 stage "${scripts}preprocess/data_preprocess.py"
-stage "${scripts}preprocess/tokenizer.py" -t
+stage "${scripts}preprocess/tokenizer.py" -t ${budget[@]+"${budget[@]}"}
 stage "${scripts}model/train.py" ${training[@]+"${training[@]}"}
 stage "${scripts}model/code_generator.py" --prompt "import os" --max-new-tokens 200 --seed 1
 
