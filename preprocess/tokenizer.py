@@ -50,7 +50,7 @@ from next_stage import next_stage
 from pretokenizers import PRETOKENIZERS
 from token_view import coloured_view, plain_view, tokens_of
 from tokenizer_report import json_view, measure, report, written_to
-from vocabulary_choice import DEFAULT_MINUTES, GPU_FACTOR, choose, count, has_gpu
+from vocabulary_choice import CPU_MINUTES, GPU_FACTOR, GPU_MINUTES, choose, count, has_gpu
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -107,7 +107,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--for-minutes",
         type=minutes,
         metavar="M",
-        help=f"the budget: minutes that train.py will have (default: its own, {DEFAULT_MINUTES:g})",
+        help="the budget: minutes that train.py will have (default: its own, "
+        f"{CPU_MINUTES:g}, with a GPU {GPU_MINUTES:g})",
     )
     training.add_argument(
         "--for-parameters",
@@ -239,10 +240,10 @@ def train(arguments: argparse.Namespace) -> int:
 
 def chosen(arguments: argparse.Namespace, corpus_bytes: int) -> tuple[int, str, str]:
     """Entries and rule, as given or as the budget suggests, and in words what they were chosen for."""
-    minutes: float = arguments.for_minutes or DEFAULT_MINUTES
-    budget = f"{minutes:g} minutes of training"
-    if has_gpu():
-        minutes, budget = minutes * GPU_FACTOR, f"{budget} on a GPU"
+    on_gpu = has_gpu()
+    minutes: float = arguments.for_minutes or (GPU_MINUTES if on_gpu else CPU_MINUTES)
+    budget = f"{minutes:g} minutes of training" + " on a GPU" * on_gpu
+    minutes *= GPU_FACTOR if on_gpu else 1
     if arguments.for_parameters:
         budget = f"a model of {arguments.for_parameters / 1e6:g} M parameters"
     choice = choose(corpus_bytes, minutes, arguments.for_parameters)

@@ -11,7 +11,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT_MINUTES = 4.0  # what model/train.py takes on a CPU unless told otherwise
+# What model/train.py takes unless told otherwise.
+CPU_MINUTES = 4.0
+GPU_MINUTES = 30.0
 
 # Minutes of two CPU cores that a minute of a GPU is worth, where there is one: an H100-class card takes
 # some 460,000 tokens/s of a 124 M model (half of its matrix rate), two cores some 300. An extrapolation.
