@@ -323,7 +323,7 @@ def announce(span: DateRange, request: Request, repos: Path, token: AccessToken)
 
 def check_api_url(url: str) -> None:
     """The token travels to this address: https, or http to this machine, and no password in it."""
-    from repo_cloning import is_loopback
+    from bare_repository import is_loopback
 
     parts = urlsplit(url)
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))

@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
+from clone_error import CloneError, CloneStopped
 from collecting_progress import Progress, duration, megabytes
 from collection import Collection
 from collection_format import FoundRepository, PendingRepository, Request, Tally, timestamp
 from github_search import GitHub, search
-from repo_cloning import Clone, CloneError, Cloner, CloneStopped
+from repo_cloning import Clone, Cloner
 from search_query import SearchQuery, Span
 
 QUEUE = 500  # repositories taken from the record at a time
