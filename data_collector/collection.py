@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +25,8 @@ from repos_folder import DATABASE, ReposFolder
 from search_query import SearchQuery
 
 PIECE = 1_000  # rows read at a time
+LONGEST_PAUSE = 3_600.0  # a longer one comes of a clock that was set back
+SHOWN_SKIPPED = 5  # names of files that are kept with a repository that could not give them
 
 INSERT_FOUND = """
 INSERT INTO repositories (id, full_name, source, clone_url, folder, license, stars, forks, is_fork,
@@ -203,6 +205,20 @@ class Collection:
             only_short=only_short,
         )
 
+    def record_pause(self, source: str, seconds: float) -> None:
+        """Record for how long from now a source forbids the next request."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO pauses VALUES (:source, :until)",
+            source=source,
+            until=time.time() + seconds,
+        )
+
+    def pause_left(self, source: str) -> float:
+        """Seconds until a source allows the next request, as far as an earlier run knew: 0 = now."""
+        rows = self._database.rows("SELECT until FROM pauses WHERE source = :source", source=source)
+        left = rows[0][0] - time.time() if rows else 0.0
+        return min(max(left, 0.0), LONGEST_PAUSE)
+
     # What was fetched
 
     def pending(self, request: Request, count: int) -> list[PendingRepository]:
@@ -215,15 +231,26 @@ class Collection:
         )
         return [PendingRepository(*row) for row in rows]
 
-    def record_fetched(self, id_: str, commit_sha: str, license_id: str, files: int, size: int) -> None:
+    def record_fetched(
+        self,
+        id_: str,
+        commit_sha: str,
+        license_id: str,
+        files: int,
+        size: int,
+        skipped: Sequence[str] = (),
+    ) -> None:
         """Record that a repository lies complete in its folder, or holds no Python file at all."""
         state = "fetched" if files else "empty"
+        names = ", ".join(repr(name[:100]) for name in skipped[:SHOWN_SKIPPED])
+        error = f"{len(skipped):,} left out, their names have no safe place: {names}" if skipped else ""
         with self._tally.changing(id_):
             self._database.execute(
-                "UPDATE repositories SET state = :state, error = '', commit_sha = :commit,"
+                "UPDATE repositories SET state = :state, error = :error, commit_sha = :commit,"
                 " license = :license, python_files = :files, python_bytes = :size, fetched_at = :now"
                 " WHERE id = :id",
                 state=state,
+                error=error,
                 commit=commit_sha,
                 license=license_id,
                 files=files,
@@ -231,6 +258,11 @@ class Collection:
                 now=timestamp(time.time()),
                 id=id_,
             )
+
+    def record_waiting(self, ids: Iterable[str]) -> None:
+        """Record that repositories wait to be fetched after all."""
+        for id_ in ids:
+            self.record_failure(id_, "found", "")
 
     def record_failure(self, id_: str, state: str, error: str) -> None:
         """Record why a repository could not be fetched: state is "gone" or "failed"."""
@@ -262,6 +294,16 @@ class Collection:
         return self._database.rows(
             "SELECT full_name, error FROM repositories WHERE state IN ('failed', 'gone') AND IN_REQUEST"
             " ORDER BY created_at, id LIMIT :count",
+            **request.parameters(),
+            count=count,
+        )
+
+    def partly_fetched(self, request: Request, count: int) -> tuple[int, list[tuple[str, str]]]:
+        """How many repositories could not give all of their files; (full name, which) of the first."""
+        rows = "FROM repositories WHERE state IN ('fetched', 'empty') AND error <> '' AND IN_REQUEST"
+        number = int(self._database.value(f"SELECT count(*) {rows}", **request.parameters()))
+        return number, self._database.rows(
+            f"SELECT full_name, error {rows} ORDER BY created_at, id LIMIT :count",
             **request.parameters(),
             count=count,
         )

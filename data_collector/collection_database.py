@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from collection_format import APPLICATION_ID, SCHEMA, VERSION
+from collection_format import APPLICATION_ID, PAUSES, SCHEMA, VERSION
 from repos_folder import CollectionError
 
 # Parts that statements have in common, by the names that stand for them.
@@ -66,6 +66,7 @@ class CollectionDatabase:
             # Commits do not wait for the disk (11 ms here): a kill loses nothing, a power cut the last few.
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
+            database.execute(PAUSES)
         except sqlite3.DatabaseError as error:
             database.close()
             raise CollectionError(

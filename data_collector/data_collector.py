@@ -240,7 +240,7 @@ def collect_github(arguments: argparse.Namespace, parser: argparse.ArgumentParse
             print(f"next: {command('preprocess/data_cleaner.py', arguments)}")
         if arguments.plan:
             show_plan(collection, request, arguments)
-        missing = missing_report(collection, request, run.skipped)
+        missing = missing_report(collection, request)
     for line in missing:
         print(line, file=sys.stderr)
     return 3 if missing else 0
@@ -256,7 +256,7 @@ def search_and_fetch(
     """Do what is asked for and, unless it is a plan, say what came of it."""
     from access_token import NEW_TOKEN
     from collecting_report import github_report
-    from github_search import TokenError
+    from github_api import TokenError
 
     started = time.monotonic()
     try:
