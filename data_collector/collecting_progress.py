@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
-PLAIN_SECONDS = 10.0  # between two lines in a pipe
+PLAIN_SECONDS = 10.0  # between two lines in a pipe, and a twentieth of the time that a long run has taken
+LONGEST_SILENCE = 300.0
 
 
 def megabytes(size: int) -> str:
@@ -41,14 +42,16 @@ class Progress:
         self._on_terminal = sys.stderr.isatty()
         self._mutex = threading.Lock()
         self._is_shown = False
-        self._next = time.monotonic() + (0.0 if self._on_terminal else PLAIN_SECONDS)
+        self._started = time.monotonic()
+        self._next = self._started + (0.0 if self._on_terminal else PLAIN_SECONDS)
 
     def show(self, describe: Callable[[], str]) -> None:
         """Show the state, if it is time for it: describe is only then called."""
         with self._mutex:
-            if time.monotonic() < self._next:
+            if (now := time.monotonic()) < self._next:
                 return
-            self._next = time.monotonic() + (0.1 if self._on_terminal else PLAIN_SECONDS)
+            silence = min(max(PLAIN_SECONDS, (now - self._started) / 20), LONGEST_SILENCE)
+            self._next = now + (0.1 if self._on_terminal else silence)
             state = describe()
             if self._on_terminal:
                 width = shutil.get_terminal_size().columns - 1
@@ -58,10 +61,10 @@ class Progress:
                 print(state, file=sys.stderr, flush=True)
 
     def say(self, line: str) -> None:
-        """Print a line that stays."""
+        """Print a line now, in a pipe; on a terminal the changing line tells it."""
         with self._mutex:
-            self._clear()
-            print(line, file=sys.stderr, flush=True)
+            if not self._on_terminal:
+                print(line, file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Take the changing line away."""

@@ -88,7 +88,7 @@ def github_report(collection: Collection, request: Request, requests: int, secon
     return "\n".join([*rows, row("time", duration(seconds))])
 
 
-def missing_report(collection: Collection, request: Request, skipped: list[str]) -> list[str]:
+def missing_report(collection: Collection, request: Request) -> list[str]:
     """What could not be had, by name and by reason: [] when nothing is missing."""
     tally = collection.tally(request)
     count = sum(tally.get(state, Tally()).repositories for state in ("failed", "gone"))
@@ -106,6 +106,9 @@ def missing_report(collection: Collection, request: Request, skipped: list[str])
             for first, last, total, found in windows
         ]
         lines += _names("GitHub did not show all repositories made from", short, count)
-    if skipped:
-        lines += _names("files left out, their names have no safe place", skipped)
+    count, partly = collection.partly_fetched(request, SHOWN_NAMES)
+    if count:
+        lines += _names(
+            "fetched without some of their files", [f"{name}: {why}" for name, why in partly], count
+        )
     return lines

@@ -17,6 +17,7 @@ VERSION = 2
 # folder      relative to repos/, safe and distinct on any file system
 # pushed_at   when the copy that was fetched, or waits to be, was last changed
 # state       found | fetched | empty (nothing to take) | gone (cannot be had) | failed (worth another try)
+# error       why it could not be had; of a fetched one, which files could not
 # fingerprint names, sizes and times of a local source's files
 # matches     which searches have found a repository: they overlap
 # windows     the ranges of creation that a search has finished; is_complete: GitHub showed all that is there
@@ -66,6 +67,8 @@ CREATE TABLE windows (
     PRIMARY KEY (search, first_second, last_second)
 );
 """
+# until when a source forbids the next request, in seconds since 1970; made when a record is opened
+PAUSES = "CREATE TABLE IF NOT EXISTS pauses (source TEXT PRIMARY KEY, until REAL NOT NULL)"
 
 
 @dataclass(frozen=True)

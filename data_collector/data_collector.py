@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from collecting_progress import Progress, duration, plural, printable
+from collecting_progress import plural, printable
 from collector_error import CollectorError
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from collection_format import Request
     from date_range import DateRange
     from github_collecting import GitHubCollecting
-    from local_source import LocalSource, TakenSource
 
 PROJECT = Path(__file__).resolve().parent.parent
 GITHUB_API = "https://api.github.com"
@@ -197,76 +196,12 @@ def given_for_github(arguments: argparse.Namespace, parser: argparse.ArgumentPar
 
 
 def collect_local(arguments: argparse.Namespace) -> int:
-    """Take the sources of this machine; 3 where some could not be read."""
-    from collecting_report import local_report, row
-    from collection import Collection
+    """Take the sources of this machine."""
+    from local_collecting import LocalOptions
+    from local_collecting import collect_local as collect
 
-    started = time.monotonic()
-    unreadable: list[str] = []
-    repos = arguments.repos.absolute()
-    sources = find_sources(arguments, repos, unreadable)
-    with Collection(repos) as collection:
-        known = collection.local_fingerprints()
-        changed = [each for each in sources if arguments.refresh or known.get(each.id) != each.fingerprint]
-        gone = [] if arguments.local else uninstalled(known, sources)
-        taken = take_all(changed, collection, unreadable)
-        for id_ in gone:
-            collection.forget_local(id_)
-    unchanged = len(sources) - len(changed)
-    if unreadable and not (taken or unchanged):
-        raise CollectorError("\nerror: ".join(unreadable))
-    if not changed and not gone:
-        count = plural(len(sources), "source")
-        print(f"up to date: {repos} ({count} of this machine, unchanged; --refresh takes them again)")
-        print(f"next: {command('preprocess/data_cleaner.py', arguments)}")
-    else:
-        print(local_report(taken, unchanged, gone, arguments.max_mb))
-        print("\n" + row("written to", str(repos)))
-        print(row("time", duration(time.monotonic() - started)))
-        print(f"\nnext: {command('preprocess/data_cleaner.py', arguments)}")
-    for line in unreadable:
-        print(f"could not be taken: {printable(line)}", file=sys.stderr)
-    return 3 if unreadable else 0
-
-
-def take_all(sources: list[LocalSource], collection: Collection, unreadable: list[str]) -> list[TakenSource]:
-    """Take each source; one that cannot be read is named, and keeps what was taken of it before."""
-    from local_source import LocalSourceError, take
-
-    progress = Progress()
-    taken = []
-    for number, source in enumerate(sources, start=1):
-        state = f"{number:,} of {plural(len(sources), 'source')}: {printable(source.name)}"
-        progress.show(state.__str__)
-        try:
-            taken.append(take(source, collection))
-        except LocalSourceError as error:
-            unreadable.append(str(error))
-    progress.end()
-    return taken
-
-
-def find_sources(arguments: argparse.Namespace, repos: Path, unreadable: list[str]) -> list[LocalSource]:
-    """What --local stands for, each source once."""
-    if not arguments.local:
-        from installed_python import installed_sources
-
-        return installed_sources(round(arguments.max_mb * 1e6), unreadable)
-    from local_paths import sources_at
-
-    found = [source for path in arguments.local for source in sources_at(path, repos, unreadable)]
-    if not found and not unreadable:
-        names = ", ".join(str(path.absolute()) for path in arguments.local)
-        raise CollectorError(
-            f"no Python file there: {names}: name folders, git repositories or archives with some"
-        )
-    return list({source.id: source for source in found}.values())
-
-
-def uninstalled(known: dict[str, str], sources: list[LocalSource]) -> list[str]:
-    """The recorded packages that are installed no longer, or have no place under --max-mb any more."""
-    present = {source.id for source in sources}
-    return [id_ for id_ in known if id_.startswith("installed/") and id_ not in present]
+    options = LocalOptions(arguments.local, arguments.max_mb, arguments.refresh)
+    return collect(arguments.repos.absolute(), options, command("preprocess/data_cleaner.py", arguments))
 
 
 def collect_github(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -305,7 +240,7 @@ def collect_github(arguments: argparse.Namespace, parser: argparse.ArgumentParse
             print(f"next: {command('preprocess/data_cleaner.py', arguments)}")
         if arguments.plan:
             show_plan(collection, request, arguments)
-        missing = missing_report(collection, request, run.skipped)
+        missing = missing_report(collection, request)
     for line in missing:
         print(line, file=sys.stderr)
     return 3 if missing else 0
@@ -321,7 +256,7 @@ def search_and_fetch(
     """Do what is asked for and, unless it is a plan, say what came of it."""
     from access_token import NEW_TOKEN
     from collecting_report import github_report
-    from github_search import TokenError
+    from github_api import TokenError
 
     started = time.monotonic()
     try:
@@ -388,7 +323,7 @@ def announce(span: DateRange, request: Request, repos: Path, token: AccessToken)
 
 def check_api_url(url: str) -> None:
     """The token travels to this address: https, or http to this machine, and no password in it."""
-    from repo_cloning import is_loopback
+    from bare_repository import is_loopback
 
     parts = urlsplit(url)
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))

@@ -30,11 +30,11 @@ def parse_moment(text: str, *, is_end: bool) -> datetime:
     """A day's first (or last) second, or the second itself: "2024-03-01" -> 00:00:00 (or 23:59:59) of it."""
     try:
         moment = datetime.fromisoformat(text.strip())
-    except ValueError:
+        moment = moment.replace(tzinfo=moment.tzinfo or UTC, microsecond=0).astimezone(UTC)
+    except (ValueError, OverflowError):  # a zone can push the first and the last year over the edge
         raise DateRangeError(
             f"no such date: {text!r}: write it as 2024-03-01, or as 2024-03-01T12:00:00Z"
         ) from None
-    moment = moment.replace(tzinfo=moment.tzinfo or UTC, microsecond=0).astimezone(UTC)
     is_day = len(text.strip()) <= len("2024-03-01")
     return moment + timedelta(days=1, seconds=-1) if is_end and is_day else moment
 

@@ -9,16 +9,25 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from urllib.parse import urlsplit
 
+from clone_error import CloneError, CloneStopped
+from clone_outage import CloneOutage
 from collecting_progress import Progress, duration, megabytes
 from collection import Collection
 from collection_format import FoundRepository, PendingRepository, Request, Tally, timestamp
-from github_search import GitHub, search
-from repo_cloning import Clone, CloneError, Cloner, CloneStopped
+from github_api import GitHub, Hooks
+from github_search import search
+from repo_cloning import Clone, Cloner
 from search_query import SearchQuery, Span
 
 QUEUE = 500  # repositories taken from the record at a time
+# A search finds a new repository only after a while, and GitHub does not say how long that takes: the last
+# hour is searched again by the next run.
+INDEX_SECONDS = 3_600
 
 
 class _SearchStopped(Exception):  # noqa: N818 - no error: there is enough, or the run ends
@@ -40,6 +49,11 @@ def unsearched(created: Span, searched: Iterable[Span]) -> list[Span]:
     if start <= created.high:
         gaps.append(Span(start, created.high))
     return [gap for gap in gaps if gap.low <= gap.high]
+
+
+def clock_in(seconds: float) -> str:
+    """The time of day so many seconds from now: "16:04:30" """
+    return time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
 
 
 @dataclass
@@ -74,7 +88,7 @@ class GitHubCollecting:
         self._queue: deque[PendingRepository] = deque()
         self.counts = _Counts()
         self.requests = 0
-        self.skipped: list[str] = []  # Python files whose names have no safe place
+        self._outage = CloneOutage()
 
     def gaps(self, query: SearchQuery) -> list[Span]:
         """The parts of the request that have not been searched for one of its queries."""
@@ -93,10 +107,17 @@ class GitHubCollecting:
 
     def run(self, api_url: str, token: str | None) -> None:
         """Search what is unsearched and fetch what is found; what was done until a SearchError is kept."""
-        github = GitHub(api_url, token, self._wait)
-        cloner = Cloner(self._stop)
+        source = self._request.source
+        remember = partial(self._collection.record_pause, source)
+        github = GitHub(api_url, token, Hooks(self._wait, self._check_stop, remember))
+        if left := self._collection.pause_left(source):
+            github.hold(left)
         jobs = self._options.jobs
-        with ThreadPoolExecutor(1, "search") as searcher, ThreadPoolExecutor(jobs, "clone") as cloners:
+        with (
+            closing(Cloner(self._stop)) as cloner,
+            ThreadPoolExecutor(1, "search") as searcher,
+            ThreadPoolExecutor(jobs, "clone") as cloners,
+        ):
             searching = searcher.submit(self._search, github)
             try:
                 if self._options.is_plan:
@@ -107,7 +128,6 @@ class GitHubCollecting:
                 self._stop.set()
                 self._progress.end()
                 self.requests = github.requests
-        cloner.close()
 
     def _search(self, github: GitHub) -> None:
         try:
@@ -126,9 +146,11 @@ class GitHubCollecting:
 
         for part in search(github, query, gap, on_page):
             self._check_stop()
-            span = timestamp(part.created.low), timestamp(part.created.high)
-            counts = part.total, part.found, part.is_complete
-            self._collection.record_window(self._request, query, span, counts)
+            last = min(part.created.high, int((github.server_time or time.time()) - INDEX_SECONDS))
+            if last >= part.created.low:
+                span = timestamp(part.created.low), timestamp(last)
+                counts = part.total, part.found, part.is_complete
+                self._collection.record_window(self._request, query, span, counts)
 
     def _is_enough(self) -> bool:
         """Whether the limit is reached once everything that is found is also fetched."""
@@ -142,10 +164,9 @@ class GitHubCollecting:
         searching.result()
 
     def _wait(self, seconds: float, reason: str) -> None:
-        until = time.strftime("%H:%M:%S", time.localtime(time.time() + seconds))
-        self._waiting = f"waiting until {until}: {reason}"
+        self._waiting = f"waiting until {clock_in(seconds)}: {reason}"
         if seconds >= 5:
-            self._progress.say(f"{reason}: waiting {duration(seconds)}, until {until}")
+            self._progress.say(f"{reason}: waiting {duration(seconds)}, until {clock_in(seconds)}")
         self._stop.wait(seconds)
         self._waiting = ""
         self._check_stop()
@@ -156,25 +177,37 @@ class GitHubCollecting:
 
     def _fetch(self, searching: Future[None], cloner: Cloner, cloners: ThreadPoolExecutor) -> None:
         running: dict[Future[Clone], PendingRepository] = {}
-        limit, jobs = self._options.limit, self._options.jobs
+        limit = self._options.limit
         while True:
             has_search_ended = searching.done()
             if has_search_ended:
                 searching.result()
-            while len(running) < jobs and not (limit and self._tallied("fetched") + len(running) >= limit):
-                repository = self._next(running.values())
-                if repository is None:
-                    break
-                running[cloners.submit(self._fetch_one, cloner, repository)] = repository
-            if not running and (has_search_ended or (limit and self._tallied("fetched") >= limit)):
+            is_drained = False
+            while not is_drained and self._has_room(len(running)):
+                if repository := self._next(running.values()):
+                    running[cloners.submit(self._fetch_one, cloner, repository)] = repository
+                else:
+                    is_drained = True
+            is_enough = limit and self._tallied("fetched") >= limit
+            if not running and (is_enough or (is_drained and has_search_ended)):
                 return
-            # With nothing to wait for, the search is given time to find something.
-            finished = wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done if running else set()
-            if not running:
-                wait([searching], timeout=0.2)
+            if running:
+                finished = wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done
+            else:  # the search is given time to find something, or the host to come back
+                finished = set()
+                self._stop.wait(0.2)
             for future in finished:
                 self._record(running.pop(future), future)
             self._progress.show(self._state)
+
+    def _has_room(self, running: int) -> bool:
+        """Whether one more clone may begin; in an outage one at a time, to see whether it is over."""
+        limit = self._options.limit
+        if limit and self._tallied("fetched") + running >= limit:
+            return False
+        if self._outage.is_on:
+            return running == 0 and time.monotonic() >= self._outage.resume_at
+        return running < self._options.jobs
 
     def _next(self, running: Iterable[PendingRepository]) -> PendingRepository | None:
         """A repository that waits and is not being fetched; the record is read many at a time."""
@@ -193,6 +226,8 @@ class GitHubCollecting:
             )
             if clone.files:
                 self._collection.folder.place(folder / "files", repository.folder)
+            else:  # an older copy may have had some
+                self._collection.folder.remove(repository.folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return clone
@@ -201,17 +236,35 @@ class GitHubCollecting:
         try:
             clone = future.result()
         except CloneError as error:
-            self._collection.record_failure(repository.id, error.state, str(error))
-            self.counts.done += 1
-            self.counts.failed += 1
+            self._record_failure(repository, error)
             return
         except CloneStopped:
             return
-        self._collection.record_fetched(repository.id, clone.commit, clone.license, clone.files, clone.bytes)
+        self._collection.record_fetched(
+            repository.id, clone.commit, clone.license, clone.files, clone.bytes, clone.skipped
+        )
+        self._outage.note_success()
         self.counts.done += 1
         self.counts.fetched += bool(clone.files)
         self.counts.bytes += clone.bytes
-        self.skipped += (f"{repository.full_name}: {name}" for name in clone.skipped)
+
+    def _record_failure(self, repository: PendingRepository, error: CloneError) -> None:
+        """Record why a repository could not be had; in an outage it goes on waiting."""
+        self._collection.record_failure(repository.id, error.state, str(error))
+        self.counts.done += 1
+        self.counts.failed += 1
+        if not error.is_outage:
+            self._outage.note_success()
+            return
+        waiting = self._outage.note_fault(repository.id)
+        self._collection.record_waiting(waiting)
+        self.counts.done -= len(waiting)
+        self.counts.failed -= len(waiting)
+        self._outage.check(str(error))
+        if waiting:
+            host = urlsplit(repository.clone_url).hostname
+            pause = self._outage.resume_at - time.monotonic()
+            self._progress.say(f"{host} does not answer: waiting {duration(pause)}, until {clock_in(pause)}")
 
     def _tallied(self, *states: str) -> int:
         """How many repositories of the request are in these states."""
@@ -235,6 +288,7 @@ class GitHubCollecting:
             megabytes(self.counts.bytes),
             f"{rate:.1f}/s",
             f"{duration(left / rate)} left" if rate and left > 0 else "",
+            "waiting for the host of the clones" if self._outage.is_on else "",
             self._waiting,
         ]
         return " · ".join(filter(None, parts))

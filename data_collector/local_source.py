@@ -17,6 +17,9 @@ from collection_format import LocalRecord
 from collector_error import CollectorError
 from python_tree import PythonTree
 
+# (path inside a source, the file's bytes piece by piece), to be read in order
+Contents = Iterator[tuple[bytes | str, Iterable[bytes]]]
+
 
 class LocalSourceError(CollectorError):
     """A source of this machine that cannot be read: what happened, where, what to do."""
@@ -45,8 +48,8 @@ class LocalFile:
 class LocalSource:
     """A package, folder, git repository or archive of this machine.
 
-    contents yields (path inside, bytes) of each of its Python files; license and commit are looked for only
-    when the source is taken. whole_bytes is its size before anything was left out.
+    contents yields (path inside, its bytes piece by piece) of each of its Python files; license and commit
+    are looked for only when the source is taken. whole_bytes is its size before anything was left out.
     """
 
     kind: Literal["installed", "local"]
@@ -54,7 +57,7 @@ class LocalSource:
     id: str
     url: str
     fingerprint: str
-    contents: Callable[[], Iterator[tuple[bytes | str, bytes]]]
+    contents: Callable[[], Contents]
     license: Callable[[], str]
     commit: Callable[[], str]
     whole_bytes: int
@@ -67,11 +70,11 @@ def fingerprint(files: Iterable[LocalFile], *more: str) -> str:
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def read_files(files: Iterable[LocalFile], unreadable: list[str]) -> Iterator[tuple[bytes | str, bytes]]:
-    """(path inside, bytes) of each file; the paths of those that cannot be read are added to unreadable."""
+def read_files(files: Iterable[LocalFile], unreadable: list[str]) -> Contents:
+    """(path inside, [bytes]) of each file; the paths of those that cannot be read are added to unreadable."""
     for file in files:
         try:
-            yield os.fsencode(file.name), file.path.read_bytes()
+            yield os.fsencode(file.name), [file.path.read_bytes()]
         except OSError as error:
             unreadable.append(f"{file.path} ({error.strerror})")
 
@@ -93,8 +96,8 @@ def take(source: LocalSource, collection: Collection) -> TakenSource:
     prepared = collection.folder.new_partial() / "files"
     prepared.mkdir()
     tree = PythonTree(prepared)
-    for name, content in source.contents():
-        tree.write(name, content)
+    for name, pieces in source.contents():
+        tree.write(name, pieces)
     record = LocalRecord(
         id=source.id,
         full_name=f"{source.kind}/{source.name}",

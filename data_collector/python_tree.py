@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 MAX_NAME_BYTES = 255  # of one component, on every file system that we know
-MAX_PATH_BYTES = (
-    700  # of the path inside a repository: macOS refuses more than 1,024 with the folder in front
-)
+# Of the path inside a repository: macOS refuses more than 1,024 with the folder in front.
+MAX_PATH_BYTES = 700
+# What a file system says of a name that it cannot have: too long (encrypted ones take 143), or no text.
+REFUSED_NAMES = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 
 # Names that Windows gives to devices, whatever their extension.
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
@@ -58,7 +61,16 @@ def safe_path(raw: bytes | str) -> str | None:
         if component in ("", ".", "..") or component.lower().rstrip(". ") in (".git", "git~1"):
             return None
     safe = "/".join(map(_safe_component, components))
-    return safe if len(safe.encode("utf-8")) <= MAX_PATH_BYTES else None
+    return safe if len(safe.encode("utf-8")) <= MAX_PATH_BYTES else _shortened(safe)
+
+
+def _shortened(path: str) -> str:
+    """A path that is too long, with a hash in the place of its innermost folders: "a/.../~1f0c.../x.py"."""
+    folder, _, name = path.rpartition("/")
+    tail = f"~{hashlib.sha256(folder.encode('utf-8')).hexdigest()[:12]}/{name}"
+    room = MAX_PATH_BYTES - len(tail.encode("utf-8"))
+    kept = folder.encode("utf-8")[:room].decode("utf-8", "ignore").rpartition("/")[0]
+    return f"{kept}/{tail}" if kept else tail
 
 
 class PythonTree:
@@ -72,15 +84,16 @@ class PythonTree:
         self._taken: set[str] = set()
         self._folders: set[str] = set()
 
-    def write(self, raw_path: bytes | str, content: bytes) -> None:
-        """Store one file; under another name where its own is unsafe or is another's but for case."""
+    def write(self, raw_path: bytes | str, pieces: Iterable[bytes]) -> None:
+        """Store one file, which comes piece by piece; under another name where its own is unsafe or taken."""
         path = safe_path(raw_path)
-        if path is None or not self._store(self._distinct(path), content):
+        size = None if path is None else self._store(self._distinct(path), pieces)
+        if size is None:
             name = raw_path if isinstance(raw_path, str) else raw_path.decode("utf-8", "backslashreplace")
             self.skipped.append(name)
             return
         self.files += 1
-        self.bytes += len(content)
+        self.bytes += size
 
     def _distinct(self, path: str) -> str:
         """The path itself, or "name~2.py" when macOS or Windows would take it for one that is there."""
@@ -91,16 +104,21 @@ class PythonTree:
         self._taken.add(key)
         return candidate
 
-    def _store(self, path: str, content: bytes) -> bool:
+    def _store(self, path: str, pieces: Iterable[bytes]) -> int | None:
+        """The size of the file that was written, None where the file system has no place for it."""
         destination = self.root / path
         try:
             folder = path.rpartition("/")[0]
             if folder not in self._folders:
                 destination.parent.mkdir(parents=True, exist_ok=True)
                 self._folders.add(folder)
-            with destination.open("xb") as file:
-                file.write(content)
+            file = destination.open("xb")
         except (FileExistsError, NotADirectoryError):
             # a file and a folder of one name, which only case told apart
-            return False
-        return True
+            return None
+        except OSError as error:
+            if error.errno in REFUSED_NAMES:
+                return None
+            raise
+        with file:
+            return sum(map(file.write, pieces))

@@ -30,6 +30,7 @@ CONFIGURATION = {
     "credential.helper": "",
     "submodule.recurse": "false",
     "fetch.negotiationAlgorithm": "noop",  # a shallow clone has nothing to offer in exchange
+    "core.bigFileThreshold": "16m",  # what is larger goes through git's memory in pieces
     "gc.auto": "0",
     "maintenance.auto": "false",
     "protocol.version": "2",

@@ -63,6 +63,21 @@ def make_repository(path: Path, tree: Tree, *, parent: str = "", branch: str = "
     return commit
 
 
+def make_bomb(path: Path, levels: int, width: int) -> None:
+    """Make a repository of levels + 2 objects that unfolds to width ** levels files."""
+    make_repository(path, {})
+    name = _write_object(path, "blob", b"x = 1\n")
+    mode, suffix = b"100644", b".py"
+    for _ in range(levels):
+        raw = bytes.fromhex(name)
+        entries = (b"%s %03d%s\0%s" % (mode, number, suffix, raw) for number in range(width))
+        name = _write_object(path, "tree", b"".join(entries))
+        mode, suffix = b"40000", b""
+    who = "A <a@example.org> 1709251200 +0000"
+    commit = _write_object(path, "commit", f"tree {name}\nauthor {who}\ncommitter {who}\n\nall\n".encode())
+    (path / "refs/heads/main").write_text(f"{commit}\n", encoding="utf-8")
+
+
 def _write_object(path: Path, kind: str, content: bytes) -> str:
     """Store a loose object and return its id."""
     whole = f"{kind} {len(content)}\0".encode() + content
@@ -92,9 +107,16 @@ def _write_tree(path: Path, tree: Tree) -> str:
 
 
 def serve_git(
-    handler: BaseHTTPRequestHandler, root: Path, cut: Callable[[bytes], bytes] | None = None
+    handler: BaseHTTPRequestHandler,
+    root: Path,
+    *,
+    cut: Callable[[bytes], bytes] | None = None,
+    pause_seconds: float = 0.0,
 ) -> None:
-    """Answer one request for root/<owner>/<name>.git/... by git's own server; cut may damage the answer."""
+    """Answer one request for root/<owner>/<name>.git/... by git's own server.
+
+    cut may damage the answer; with pause_seconds its second half is that late.
+    """
     parts = urlsplit(handler.path)
     body = handler.rfile.read(int(handler.headers.get("content-length") or 0))
     environment = {
@@ -124,7 +146,12 @@ def serve_git(
             handler.send_header(name, value)
     handler.send_header("Content-Length", str(len(content)))
     handler.end_headers()
-    handler.wfile.write(cut(content) if cut else content)
+    content = cut(content) if cut else content
+    half = len(content) // 2 if pause_seconds else 0
+    handler.wfile.write(content[:half])
+    handler.wfile.flush()
+    time.sleep(pause_seconds)
+    handler.wfile.write(content[half:])
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:

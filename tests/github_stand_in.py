@@ -34,7 +34,8 @@ class Fault:
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     message: str = "Server Error"
-    # "incomplete", "half", "truncated", "reset", "slow", "shuffled", "html", of git also "stall"
+    # "incomplete", "half", "truncated", "reset", "slow", "drip", "shuffled", "html"; of git "truncated",
+    # "late half", "stall"
     damage: str = ""
 
 
@@ -178,6 +179,8 @@ class GitHubStandIn:
         elif fault.damage == "truncated":
             handler.close_connection = True
             serve_git(handler, self.git_root, cut=lambda content: content[: len(content) // 2])
+        elif fault.damage == "late half":
+            serve_git(handler, self.git_root, pause_seconds=self.slow_seconds)
         elif fault.damage == "stall":
             handler.send_response(200)
             handler.send_header("Content-Length", "1000000")

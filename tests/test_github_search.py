@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import github_search
+import github_api
 import pytest
 from collection_format import FoundRepository
-from github_search import GitHub, Part, Searched, SearchError, TokenError, search
+from github_api import GitHub, Hooks, SearchError, TokenError
+from github_search import Part, Searched, search
 from github_stand_in import Fault, GitHubStandIn, moment, stamp
 from search_query import SearchQuery, Span
 
@@ -53,7 +54,7 @@ def find(
     def on_page(repositories: list[FoundRepository]) -> None:
         names.update(repository.full_name for repository in repositories)
 
-    github = GitHub(stand_in.url, token, wait or Waits())
+    github = GitHub(stand_in.url, token, Hooks(wait or Waits()))
     return names, list(search(github, QUERY, Span(first, last), on_page))
 
 
@@ -144,13 +145,13 @@ def test_a_secondary_limit_without_a_time_is_waited_out_a_minute_and_then_longer
     stand_in.faults = [Fault(403, {}, "You have exceeded a secondary rate limit")] * 3
     waits = Waits()
     find(stand_in, DAY, DAY, waits)
-    assert [seconds for seconds, _ in waits.asked] == [60.0, 120.0, 240.0]
+    assert [round(seconds) for seconds, _ in waits.asked] == [60, 120, 240]
 
 
 def test_an_answer_that_takes_too_long_is_asked_for_again(
     stand_in: GitHubStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(github_search, "REQUEST_SECONDS", 1)
+    monkeypatch.setattr(github_api, "REQUEST_SECONDS", 1)
     stand_in.slow_seconds = 1.5
     stand_in.faults = [Fault(damage="slow")]
     scatter(stand_in, 5, DAY, 100)
@@ -240,4 +241,4 @@ def test_a_part_is_cut_down_to_single_values() -> None:
 
 def test_qualifiers_are_githubs_words() -> None:
     part = Part(Span(DAY, DAY), Span(1, 9), Span(10, 100_000_000))
-    assert part.qualifiers() == "created:2024-03-01T00:00:00Z..2024-03-01T00:00:00Z stars:1..9 size:10..*"
+    assert part.of("x") == "x created:2024-03-01T00:00:00Z..2024-03-01T00:00:00Z stars:1..9 size:10..*"

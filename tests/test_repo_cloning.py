@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import bare_repository
 import pytest
 import repo_cloning
-from git_stand_in import Tree, git, make_repository
+from bare_repository import BareRepository
+from clone_error import CloneError, CloneStopped, classify
+from git_stand_in import Tree, git, make_bomb, make_repository
 from github_stand_in import Fault, GitHubStandIn
-from repo_cloning import Clone, CloneError, Cloner, CloneStopped, check_clone_url, classify
+from repo_cloning import Clone, Cloner, check_clone_url
 from survivor_guard import SurvivorGuard
 
 MIT = (
@@ -74,7 +77,7 @@ def test_only_python_files_arrive_and_the_licence_is_read(
 
 def test_a_large_repository_sends_its_python_files_alone(server: GitHubStandIn, tmp_path: Path) -> None:
     make_repository(tmp_path / "git/ann/x.git", {"a.py": b"x = 1\n", "asset.bin": os.urandom(3_000_000)})
-    received = repo_cloning._BareRepository(
+    received = BareRepository(
         _made(tmp_path / "bare"), f"{server.url}/ann/x.git", threading.Event(), SurvivorGuard()
     )
     received.clone(is_partial=True)
@@ -91,12 +94,14 @@ def test_nothing_in_a_hostile_repository_comes_into_play(server: GitHubStandIn, 
     script = f"#!/bin/sh\ntouch {canary}\n".encode()
     tree: Tree = {
         ".gitattributes": b"*.py filter=evil text eol=crlf ident working-tree-encoding=UTF-16 diff=evil\n",
-        ".gitmodules": b'[submodule "s"]\n\tpath = s\n\turl = file:///etc\n',
+        ".gitmodules": b'[submodule "s"]\n\tpath = s\n\turl = file:///etc\n'
+        b'[submodule "t"]\n\tpath = t\n\turl = ssh://-oProxyCommand=touch/x\n\tupdate = !touch\n',
         ".lfsconfig": b"[lfs]\n\turl = http://127.0.0.1:1/\n",
         ".git/hooks/post-checkout": ("100755", script),
         ".git/x.py": b"evil\n",
         "hooks/post-checkout": ("100755", script),
         "s": ("160000", b"0" * 39 + b"1"),
+        "t": ("160000", b"0" * 39 + b"2"),
         "link.py": ("120000", b"/etc/passwd"),
         "linked": ("120000", b"/tmp"),
         "x.py/inner.py": b"inner\n",
@@ -117,9 +122,9 @@ def test_nothing_in_a_hostile_repository_comes_into_play(server: GitHubStandIn, 
     make_repository(tmp_path / "git/eve/x.git", tree)
     clone = fetch(server, "eve/x", tmp_path / "out")
     files = written(tmp_path / "out")
-    long = next(name for name in files if name.startswith("lll"))
-    assert len(long) <= 255
-    assert {name: content for name, content in files.items() if name != long} == {
+    long, deep = (next(name for name in files if name.startswith(start)) for start in ("lll", "deep"))
+    assert len(long) <= 255 and len(deep) <= 700
+    assert {name: content for name, content in files.items() if name not in (long, deep)} == {
         "x.py/inner.py": b"inner\n",
         "lfs.py": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n",
         "ident.py": b"# $Id$\n",
@@ -131,9 +136,67 @@ def test_nothing_in_a_hostile_repository_comes_into_play(server: GitHubStandIn, 
         "case~2.py": b"lower\n",
         "aux.py": b"device\n",
     }
-    assert len(clone.skipped) == 4
+    assert set(clone.skipped) == {".git/x.py", "../escape.py", "a/../../escape.py"}
     assert not canary.exists()
     assert not list(tmp_path.rglob("escape.py"))
+
+
+@pytest.mark.parametrize("size_kb", [SMALL, LARGE])
+def test_a_repository_that_unfolds_to_billions_of_files_is_left(
+    server: GitHubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_kb: int
+) -> None:
+    monkeypatch.setattr(repo_cloning, "PYTHON_FILES", 5000)
+    make_bomb(tmp_path / "git/eve/x.git", levels=10, width=10)
+    with pytest.raises(CloneError, match="too large: more than 5,000 Python files") as error:
+        fetch(server, "eve/x", tmp_path / "out", size_kb)
+    assert error.value.state == "gone"
+
+
+def test_a_tree_of_more_entries_than_the_bound_is_left(
+    server: GitHubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bare_repository, "TREE_ENTRIES", 100)
+    make_repository(tmp_path / "git/eve/x.git", {f"{n}.json": b"{}" for n in range(101)})
+    with pytest.raises(CloneError, match="too large: more than 100 files"):
+        fetch(server, "eve/x", tmp_path / "out")
+
+
+def test_a_file_larger_than_what_is_held_in_memory_arrives_whole(
+    server: GitHubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bare_repository, "CHUNK", 1000)
+    content = os.urandom(5000)
+    make_repository(tmp_path / "git/ann/x.git", {"a.py": content, "b.py": b"b = 1\n", "c.py": content[1:]})
+    fetch(server, "ann/x", tmp_path / "out")
+    assert written(tmp_path / "out") == {"a.py": content, "b.py": b"b = 1\n", "c.py": content[1:]}
+
+
+def test_a_repository_that_is_larger_than_said_is_fetched_in_part(
+    server: GitHubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repo_cloning, "WHOLE_CLONE_BYTES", 100_000)
+    make_repository(tmp_path / "git/ann/x.git", {"a.py": b"x = 1\n", "asset.bin": os.urandom(2_000_000)})
+    posts: list[str] = []
+
+    def before(path: str) -> Fault | None:
+        if not path.endswith("git-upload-pack"):
+            return None
+        posts.append(path)
+        return Fault(damage="late half") if len(posts) == 2 else None  # the first one asks for the refs
+
+    server.before_git, server.slow_seconds = before, 5.0
+    clone = fetch(server, "ann/x", tmp_path / "out", size_kb=0)
+    assert (clone.files, written(tmp_path / "out")) == (1, {"a.py": b"x = 1\n"})
+    assert len(posts) == 5  # refs, whole pack; refs, trees; the one file
+
+
+@pytest.mark.parametrize("size_kb", [SMALL, LARGE])
+def test_a_server_that_cannot_send_a_part_sends_all(
+    server: GitHubStandIn, tmp_path: Path, size_kb: int
+) -> None:
+    make_repository(tmp_path / "git/ann/x.git", {"a.py": b"x = 1\n", "asset.bin": b"\0"})
+    (tmp_path / "git/ann/x.git/config").write_text("[core]\n\tbare = true\n", encoding="utf-8")
+    assert fetch(server, "ann/x", tmp_path / "out", size_kb).files == 1
 
 
 def test_a_repository_without_a_commit_is_empty(server: GitHubStandIn, tmp_path: Path) -> None:
@@ -213,12 +276,15 @@ def test_a_refusal_is_for_good_or_passing(
     assert len(server.git_requests) == (1 if state == "gone" else repo_cloning.TRIES)
 
 
+@pytest.mark.parametrize("damage", ["stall", "late half"])
 def test_a_stalled_server_is_left_when_time_is_up(
-    server: GitHubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: GitHubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    monkeypatch.setattr(repo_cloning, "CLONE_SECONDS", 0.5)
+    make_repository(tmp_path / "git/ann/x.git", {"a.py": os.urandom(500_000)})
+    server.slow_seconds = 60
+    monkeypatch.setattr(bare_repository, "CLONE_SECONDS", 0.5)
     monkeypatch.setattr(repo_cloning, "TRIES", 1)
-    server.before_git = lambda _: Fault(damage="stall")
+    server.before_git = lambda path: Fault(damage=damage) if path.endswith("git-upload-pack") else None
     started = time.monotonic()
     with pytest.raises(CloneError, match="not finished"):
         fetch(server, "ann/x", tmp_path / "out")
@@ -251,7 +317,7 @@ def test_a_clone_larger_than_the_bound_is_left(
     server: GitHubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_repository(tmp_path / "git/ann/x.git", {"a.py": b"x" * 3000})
-    monkeypatch.setattr(repo_cloning, "CLONE_BYTES", 1000)
+    monkeypatch.setattr(bare_repository, "CLONE_BYTES", 1000)
     with pytest.raises(CloneError, match=r"(more|larger) than") as error:
         fetch(server, "ann/x", tmp_path / "out")
     assert error.value.state == "gone"
@@ -288,3 +354,11 @@ def test_https_and_this_machine_are_cloned(url: str) -> None:
 def test_a_complaint_that_nobody_knows_is_worth_another_try() -> None:
     error = classify("warning: x\nfatal: the remote end hung up unexpectedly\n")
     assert (error.state, str(error)) == ("failed", "the remote end hung up unexpectedly")
+
+
+@pytest.mark.parametrize(
+    "reason", ["No space left on device", "Disk quota exceeded", "Read-only file system"]
+)
+def test_a_full_disk_is_no_fault_of_the_repository_and_ends_the_run(reason: str) -> None:
+    with pytest.raises(OSError, match=reason):
+        classify(f"error: file write error: {reason}\nfatal: fetch-pack: invalid index-pack output\n")
