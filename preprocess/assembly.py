@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
-from corpus import Document, document_line, parse_document, whole_or_absent
-from deduplication import duplicates
+from corpus import document_lines, parse_document, whole_or_absent
 from filters import Finding
 from holdout import held_out_files
-from inventory import Inventory, Repository, SourceFile
+from inventory import Inventory
 from ledger import Sums, dropped, fate_line, kept
+from selection import Choice, licence_of, name_of, select
 from shards import PASSING, Outcome, Shard, read_outcomes, read_pieces
 
 
@@ -75,9 +75,11 @@ def is_ours(path: Path, outputs: Outputs) -> bool:
         return False
 
 
-def inputs_digest(inventory: Inventory, rules_digest: str) -> str:
-    """What all outputs depend on: the files by name, size and time, what is known of them, and the rules."""
-    digest = blake2b(rules_digest.encode(), digest_size=16)
+def inputs_digest(inventory: Inventory, excluded: Mapping[int, Finding], choice: Choice, rules: str) -> str:
+    """What all outputs depend on: the files by name, size and time, what is known of them, the options."""
+    licences = None if choice.licences is None else sorted(choice.licences)
+    choices = (rules, licences, choice.similar, sorted((n, each.detail) for n, each in excluded.items()))
+    digest = blake2b(repr(choices).encode(), digest_size=16)
     for name in sorted(inventory.repositories):
         digest.update(repr(inventory.repositories[name]).encode())
     for file in inventory.files:
@@ -108,11 +110,17 @@ def size_and_time(path: Path) -> dict[str, int]:
 
 
 def assemble(
-    inventory: Inventory, shards: Sequence[Shard], outputs: Outputs, inputs: str, options: dict[str, Any]
+    inventory: Inventory,
+    excluded: Mapping[int, Finding],
+    shards: Sequence[Shard],
+    outputs: Outputs,
+    inputs: str,
+    choice: Choice,
+    options: dict[str, Any],
 ) -> dict[str, Any]:
     """Write everything from shards that are all prepared, and return the summary. Raises OutputsError."""
-    outcomes = [outcome for shard in shards for outcome in outcomes_of(shard)]
-    findings = with_copies(inventory, outcomes)
+    outcomes = outcomes_of_all(len(inventory.files), excluded, shards)
+    findings = select(inventory, shards, outcomes, choice)
     held_out = hold_out(inventory, outcomes, findings)
     if findings.count(None) == 0:
         rules = ", ".join(sorted({finding.rule for finding in findings if finding}))
@@ -123,20 +131,22 @@ def assemble(
     sums, sha = Sums(), sha256()
     unreadable = list(inventory.unreadable)
     with whole_or_absent(outputs.ledger) as ledger, whole_or_absent(outputs.data) as data:
-        for number, (file, pieces) in enumerate(files_and_pieces(shards, outcomes)):
-            finding = findings[number]
-            fate = kept(file, len(pieces)) if finding is None else dropped(file, finding)
+        for number, pieces in enumerate(pieces_of_all(outcomes, shards)):
+            file, outcome, finding = inventory.files[number], outcomes[number], findings[number]
+            fate = dropped(file, finding) if finding else kept(file, outcome.pieces, outcome.redacted)
             ledger.write(fate_line(fate))
             sums.count(fate, file.size)
             if finding is None:
                 split = "held_out" if number in held_out else "train"
-                sums.count_kept(file.repo, split, pieces)
-                for document in documents(file, inventory.repositories[file.repo], pieces, split):
-                    line = document_line(document)
-                    sha.update(line)
-                    data.write(line)
+                sums.count_kept(fate, split, outcome.characters, outcome.bytes)
+                origin = inventory.repositories[file.repo]
+                licence = licence_of(origin, outcome)
+                lines = document_lines(pieces, file.repo, file.path, origin.commit, licence, split)
+                text = b"".join(lines)
+                sha.update(text)
+                data.write(text)
             elif finding.rule == PASSING:
-                unreadable.append((f"{file.repo}/{file.path}", finding.detail))
+                unreadable.append((name_of(file), finding.detail))
     summary = {
         "options": options,
         **sums.summary(len(inventory.files), sum(file.size for file in inventory.files)),
@@ -149,29 +159,22 @@ def assemble(
     # Last: a run that ends before leaves a summary that does not fit, and is made good by the next.
     with whole_or_absent(outputs.summary) as output:
         output.write(json.dumps(summary, ensure_ascii=False, indent=2).encode() + b"\n")
-    prune(outputs.cache, {shard.result for shard in shards if not has_passing(outcomes_of(shard))})
+    prune(
+        outputs.cache,
+        {shard.result for shard in shards if not has_passing(outcomes[number] for number in shard.numbers)},
+    )
     return summary
 
 
-def outcomes_of(shard: Shard) -> list[Outcome]:
-    outcomes = read_outcomes(shard)
-    if outcomes is None:
-        raise OutputsError(f"this was changed during the run: {shard.result.absolute()}: run it again")
-    return outcomes
-
-
-def with_copies(inventory: Inventory, outcomes: Sequence[Outcome]) -> list[Finding | None]:
-    """The findings, with one for each file of which a better copy is kept: its detail names that copy."""
-    files = inventory.files
-    losers = duplicates(
-        (number, outcome.digest, (inventory.repositories[files[number].repo].rank(), files[number].path))
-        for number, outcome in enumerate(outcomes)
-        if outcome.finding is None
-    )
-    findings = [outcome.finding for outcome in outcomes]
-    for loser, winner in losers.items():
-        findings[loser] = Finding("duplicate", detail=f"{files[winner].repo}/{files[winner].path}")
-    return findings
+def outcomes_of_all(number: int, excluded: Mapping[int, Finding], shards: Iterable[Shard]) -> list[Outcome]:
+    """What became of each file of the inventory by itself; those that are excluded are in no shard."""
+    by_number = {position: Outcome(finding) for position, finding in excluded.items()}
+    for shard in shards:
+        outcomes = read_outcomes(shard)
+        if outcomes is None:
+            raise OutputsError(f"this was changed during the run: {shard.result.absolute()}: run it again")
+        by_number.update(zip(shard.numbers, outcomes, strict=True))
+    return [by_number.pop(position) for position in range(number)]
 
 
 def hold_out(
@@ -185,20 +188,17 @@ def hold_out(
     return {kept[position] for position in chosen}
 
 
-def files_and_pieces(
-    shards: Sequence[Shard], outcomes: Sequence[Outcome]
-) -> Iterator[tuple[SourceFile, list[str]]]:
-    """Every file with its pieces, of which one that cannot be kept by itself has none."""
-    in_order = iter(outcomes)
+def pieces_of_all(outcomes: Sequence[Outcome], shards: Iterable[Shard]) -> Iterator[list[bytes]]:
+    """The pieces of each file, as lines of JSON; one that cannot be kept by itself has none."""
+    position = 0
     for shard in shards:
-        prepared = read_pieces(shard)
-        for file in shard.files:
-            yield file, next(prepared) if next(in_order).finding is None else []
-
-
-def documents(file: SourceFile, origin: Repository, pieces: list[str], split: str) -> Iterator[Document]:
-    for number, text in enumerate(pieces):
-        yield Document(text, file.repo, file.path, origin.commit, origin.license, number, len(pieces), split)
+        for number, pieces in zip(
+            shard.numbers, read_pieces(shard, (outcomes[number] for number in shard.numbers)), strict=True
+        ):
+            yield from ([] for _ in range(position, number))
+            position = number + 1
+            yield pieces
+    yield from ([] for _ in range(position, len(outcomes)))
 
 
 def prune(cache: Path, used: Set[Path]) -> None:

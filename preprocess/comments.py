@@ -91,15 +91,16 @@ def tidy(line_ends: str, at_most: int) -> str:
 
 
 def keeps_code(source: str, stripped: str) -> bool:
-    """Whether two texts have the same lines of code: the check on strip_comments, made another way."""
-    return lines_of_code(source) == lines_of_code(stripped)
+    """Whether two texts, the second without comments, have the same lines of code: checked another way."""
+    return lines_of_code(source, CODE_THEN_COMMENT) == lines_of_code(stripped)
 
 
-def lines_of_code(text: str) -> list[str]:
+def lines_of_code(text: str, commented: re.Pattern[str] | None = None) -> list[str]:
+    """The lines that hold anything, without blanks at their ends and without what commented adds to code."""
     if QUOTES_NEST and may_nest_quotes(text):
         text, fstrings = hide_fstrings(text)
-        return [*lines_of_code(text), *fstrings]
-    lines = CODE_THEN_COMMENT.sub(r"\1", text).split("\n")
+        return [*lines_of_code(text, commented), *fstrings]
+    lines = (commented.sub(r"\1", text) if commented else text).split("\n")
     return [line for line in (line.rstrip(" \t\f") for line in lines) if line]
 
 

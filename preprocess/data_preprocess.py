@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -38,9 +39,13 @@ from pathlib import Path
 from typing import Any
 
 from assembly import Outputs, OutputsError, assemble, finished_summary, inputs_digest, refuse_what_is_not_ours
-from inventory import InventoryError, take_inventory
+from exclusion import Exclusion, ExclusionError, read_exclusion
+from filters import FILTERS, Finding, thresholds_by_option
+from inventory import Inventory, InventoryError, take_inventory
+from licences import allowed_licences
 from next_stage import next_stage
 from preparation import Rules, rules_digest
+from selection import NEAR_DUPLICATE, SIMILAR, Choice
 from shards import plan_shards, read_outcomes
 from workers import WorkerError, prepare_in_workers
 
@@ -54,22 +59,66 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=HelpFormatter, epilog=table_of_thresholds()
+    )
     places = parser.add_argument_group("places")
     places.add_argument("--repos", type=Path, default="repos", help="folder of repositories")
     places.add_argument(
         "--output", type=Path, default="data.txt", help="file to write, with its ledger and summary beside it"
     )
+    choice = parser.add_argument_group("what may be used")
+    choice.add_argument(
+        "--license",
+        default="any",
+        metavar="any|permissive|LIST",
+        help="SPDX identifiers with commas; a file's own header goes before what is known of its repository",
+    )
+    choice.add_argument(
+        "--exclude",
+        type=Path,
+        metavar="FILE",
+        help="owners, repositories and paths to leave out, one a line (default: nobody)",
+    )
+    choice.add_argument(
+        "--decontaminate", action="store_true", help="drop files with HumanEval's docstrings or solutions"
+    )
     rules = parser.add_argument_group("rules")
     rules.add_argument("--max-chars", type=int, default=4000, help="most characters in a piece")
     rules.add_argument(
-        "--filters", choices=("on", "off"), default="on", help="drop generated files, tables, minified code"
+        "--filters", choices=("on", "off"), default="on", help="drop what the table below says is no code"
+    )
+    rules.add_argument(
+        "--threshold",
+        action="append",
+        default=[],
+        metavar="RULE=NUMBER",
+        help="change a number of the table below, or switch a rule off: RULE=off; may be given again",
     )
     work = parser.add_argument_group("work")
     work.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes; the output does not depend on them"
     )
+    work.add_argument(
+        "--verify", action="store_true", help="compare each file's syntax tree with the original's too"
+    )
+    work.add_argument(
+        "--explain",
+        metavar="PATH",
+        help="say why a file of the last run was dropped or what was changed in it, and do nothing else"
+        " (default: run)",
+    )
     return parser
+
+
+def table_of_thresholds() -> str:
+    """All numbers that decide, with their meaning and source, as --help ends."""
+    rows = [(each.rule, each.kept(each.threshold), each.meaning, each.source) for each in FILTERS]
+    rows.append(
+        (NEAR_DUPLICATE, f"< {SIMILAR}", "similarity to a better copy", "SantaCoder, Allal et al. 2023")
+    )
+    lines = [f"  {rule:<18}{limit:<13}{meaning}\n{'':<33}{source}" for rule, limit, meaning, source in rows]
+    return "\n".join(["what is kept, by rule:", *lines])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -80,8 +129,20 @@ def main(argv: list[str] | None = None) -> int:
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
     try:
-        return preprocess(options.repos, Outputs(options.output), options)
-    except (InventoryError, OutputsError, WorkerError) as error:
+        thresholds = thresholds_by_option(
+            options.filters == "on", {NEAR_DUPLICATE: SIMILAR}, options.threshold
+        )
+        choice = Choice(allowed_licences(options.license), thresholds.pop(NEAR_DUPLICATE, None))
+    except ValueError as error:
+        parser.error(str(error))
+    rules = Rules(options.max_chars, thresholds, options.decontaminate, options.verify)
+    try:
+        if options.explain is not None:
+            from explanation import explain
+
+            return explain(options.explain, Outputs(options.output))
+        return preprocess(options, Outputs(options.output), rules, choice)
+    except (ExclusionError, InventoryError, OutputsError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # everything is written; who reads the report has seen enough of it
@@ -98,14 +159,14 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def preprocess(repos: Path, outputs: Outputs, options: argparse.Namespace) -> int:
+def preprocess(options: argparse.Namespace, outputs: Outputs, rules: Rules, choice: Choice) -> int:
     """The whole stage; the exit code."""
     started = time.monotonic()
     refuse_what_is_not_ours(outputs)
-    inventory = take_inventory(repos)
-    rules = Rules(options.max_chars, options.filters == "on")
+    inventory = take_inventory(options.repos)
+    excluded = exclude(inventory, read_exclusion(options.exclude), options)
     digest = rules_digest(rules)
-    inputs = inputs_digest(inventory, digest)
+    inputs = inputs_digest(inventory, excluded, choice, digest)
     if summary := finished_summary(outputs, inputs):
         documents = sum(split["documents"] for split in summary["written"].values())
         print(f"up to date: {outputs.data.absolute()} ({documents:,} documents)")
@@ -113,16 +174,41 @@ def preprocess(repos: Path, outputs: Outputs, options: argparse.Namespace) -> in
         return 0
 
     outputs.cache.mkdir(parents=True, exist_ok=True)
-    shards = plan_shards(inventory.files, outputs.cache, digest)
+    shards = plan_shards(inventory.files, outputs.cache, digest, excluded)
     missing = [shard for shard in shards if read_outcomes(shard) is None]
     files = sum(len(shard.files) for shard in missing)
     print(f"preparing {files:,} of {len(inventory.files):,} files, --jobs {options.jobs}", file=sys.stderr)
-    done = prepare_in_workers(missing, repos, rules, options.jobs)
+    done = prepare_in_workers(missing, options.repos, rules, options.jobs)
     show_progress((len(shard.files) for shard in done), files)
-    settings = {"repos": str(repos.absolute()), "max_chars": rules.max_chars, "filters": options.filters}
-    summary = assemble(inventory, shards, outputs, inputs, settings)
+    summary = assemble(inventory, excluded, shards, outputs, inputs, choice, settings(options, rules, choice))
     report(summary, outputs, time.monotonic() - started)
     return 3 if summary["unreadable"] else 0
+
+
+def settings(options: argparse.Namespace, rules: Rules, choice: Choice) -> dict[str, Any]:
+    """The options of a run as its summary has them: enough to do it again."""
+    return {
+        "repos": str(options.repos.absolute()),
+        "max_chars": rules.max_chars,
+        "filters": options.filters,
+        "thresholds": {**rules.thresholds, NEAR_DUPLICATE: choice.similar},
+        "license": options.license,
+        "exclude": str(options.exclude.absolute()) if options.exclude else "",
+        "decontaminate": rules.decontaminate,
+        "verify": rules.verify,
+    }
+
+
+def exclude(inventory: Inventory, exclusion: Exclusion, options: argparse.Namespace) -> dict[int, Finding]:
+    """The files that somebody asked to leave out, by their numbers: they are not even opened."""
+    excluded = {
+        number: Finding("excluded", detail=line)
+        for number, file in enumerate(inventory.files)
+        if (line := exclusion.line_for(file.repo, file.path))
+    }
+    for line in exclusion.idle():
+        print(f"warning: nothing is called {line!r}: {options.exclude.absolute()}", file=sys.stderr)
+    return excluded
 
 
 def show_progress(finished: Iterator[int], total: int) -> None:
@@ -156,6 +242,11 @@ def report(summary: dict[str, Any], outputs: Outputs, seconds: float) -> None:
             f" {split['bytes'] / text:.1%}: {split['documents']:,} documents"
             f" from {split['repositories']:,} repositories"
         )
+    if summary["redacted"]["places"]:
+        redacted = summary["redacted"]
+        print(
+            f"redacted            {redacted['files']:>9,} files: {redacted['places']:,} secrets and addresses"
+        )
     if not splits["held_out"]["files"]:
         print("nothing is held out: there is one file only, so no model can be measured on it")
     if summary["special_files"]:
@@ -168,8 +259,16 @@ def report(summary: dict[str, Any], outputs: Outputs, seconds: float) -> None:
     print(f"wrote {outputs.data.absolute()} ({megabytes(summary['data']['size']).strip()})")
     print(f"      {outputs.ledger.absolute()} (what became of each file)")
     print(f"      {outputs.summary.absolute()} (the sums)")
-    print(f"took {seconds:.1f} s")
+    print(f"took {seconds:.1f} s, {peak_megabytes():,.0f} MB of memory in the largest process")
     print(f"next: {next_stage('preprocess/tokenizer.py', '-t', data=outputs.data)}")
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process or one of its workers has had at a time."""
+    largest = max(
+        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return largest / 1e6 if sys.platform == "darwin" else largest / 1e3  # bytes there, kilobytes elsewhere
 
 
 def megabytes(number: int) -> str:

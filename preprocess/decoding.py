@@ -23,6 +23,8 @@ def decode_source(source: bytes) -> str:
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
         text = source.decode(encoding)
+        if encoding != "utf-8":
+            text.encode()  # codecs such as utf-7 can spell half a surrogate pair, which is no character
     except (SyntaxError, LookupError, UnicodeError) as error:
         raise UndecodableError(str(error)) from None
     # Codecs such as utf-7 can spell a \r in other bytes, or bring the mark back.

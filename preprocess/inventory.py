@@ -32,11 +32,8 @@ class Repository:
     created_at: str = ""
 
     def rank(self) -> tuple[object, ...]:
-        """The least rank has the best right to be called the origin of a file that several have.
-
-        Source: BigCode's near-deduplication keeps by licence, then stars, then forks, then age.
-        """
-        return (not self.license, -self.stars, -self.forks, self.created_at or "9999", self.name)
+        """The most stars first, then the most forks, then the oldest."""
+        return (-self.stars, -self.forks, self.created_at or "9999", self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,7 @@ class Inventory:
     repositories: dict[str, Repository] = field(default_factory=dict)  # by name
     files: list[SourceFile] = field(default_factory=list)  # by repository, then path
     special: list[str] = field(default_factory=list)  # links and the like that are named as Python files
-    unreadable: list[tuple[str, str]] = field(default_factory=list)  # folders, with the reason
+    unreadable: list[tuple[str, str]] = field(default_factory=list)  # folders and files, with the reason
 
 
 def take_inventory(repos: Path) -> Inventory:
@@ -73,7 +70,11 @@ def take_inventory(repos: Path) -> Inventory:
         folder, path = repository_and_path(location, repos)
         repository = recorded.get(folder.casefold()) or Repository(as_text(folder))
         inventory.repositories[repository.name] = repository
-        status = entry.stat(follow_symlinks=False)
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError as error:  # it went away since it was listed
+            inventory.unreadable.append((as_text(location), error.strerror or str(error)))
+            continue
         inventory.files.append(
             SourceFile(repository.name, as_text(path), location, status.st_size, status.st_mtime_ns)
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -40,8 +39,8 @@ def fate_line(fate: Fate) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode() + b"\n"
 
 
-def kept(file: SourceFile, pieces: int) -> Fate:
-    return Fate(file.repo, file.path, "kept", pieces)
+def kept(file: SourceFile, pieces: int, redacted: int) -> Fate:
+    return Fate(file.repo, file.path, "kept", pieces, redacted)
 
 
 def dropped(file: SourceFile, finding: Finding) -> Fate:
@@ -63,20 +62,22 @@ class Sums:
         self.files: Counter[str] = Counter()  # by rule, "" for those kept
         self.bytes: Counter[str] = Counter()
         self.splits = {split: Counter[str]() for split in ("train", "held_out")}
+        self.redacted: Counter[str] = Counter()  # files with secrets, and places in them
         self.repositories: dict[str, set[str]] = {split: set() for split in self.splits}
 
     def count(self, fate: Fate, size: int) -> None:
         self.files[fate.rule] += 1
         self.bytes[fate.rule] += size
 
-    def count_kept(self, repo: str, split: str, pieces: Iterable[str]) -> None:
+    def count_kept(self, fate: Fate, split: str, characters: int, size: int) -> None:
         sums = self.splits[split]
-        self.repositories[split].add(repo)
+        self.repositories[split].add(fate.repo)
+        self.redacted["files"] += fate.redacted > 0
+        self.redacted["places"] += fate.redacted
         sums["files"] += 1
-        for piece in pieces:
-            sums["documents"] += 1
-            sums["characters"] += len(piece)
-            sums["bytes"] += len(piece.encode())
+        sums["documents"] += fate.pieces
+        sums["characters"] += characters
+        sums["bytes"] += size
 
     def rules(self) -> list[str]:
         """The rules that dropped something, the one that dropped most first."""
@@ -101,4 +102,5 @@ class Sums:
                 }
                 for split, sums in self.splits.items()
             },
+            "redacted": {key: self.redacted[key] for key in ("files", "places")},
         }

@@ -1,8 +1,9 @@
 """The files of a repository in batches, each prepared at once and kept on disk until files or rules change.
 
-data.cache/prepared/<key>: a line of JSON with what became of each file, then a line with the pieces of each
-one that can be kept. So memory does not grow with the corpus, and a run that was killed, or that finds one
-repository more, prepares only what is missing. It is safe to delete.
+data.cache/prepared/<key>: a line of JSON with what became of each file, a line for each piece of those that
+can be kept, as it will stand in data.txt, then their signatures. So memory does not grow with the text of the
+corpus, and a run that was killed, or that finds one repository more, prepares only what is missing. It is
+safe to delete.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
+from corpus import piece_line
 from filters import Finding
 from inventory import SourceFile
 from preparation import Prepared, Rules, prepare_source
@@ -26,16 +30,18 @@ SHARD_FILES = 256
 SHARD_BYTES = 1_000_000
 # Nothing larger is read into memory, filters or not.
 READ_MOST = 64_000_000
+SIGNATURE_BYTES = 1024  # as signatures.py has it, which imports numpy
 # The one outcome that may be another next time although the file is the same.
 PASSING = "unreadable"
 
 
 @dataclass(slots=True)
 class Shard:
-    """A batch of files of one repository, with the place of its result."""
+    """A batch of files of one repository, with their numbers in the inventory and the place of its result."""
 
     files: list[SourceFile]
     result: Path
+    numbers: Sequence[int] = ()
     failed: dict[int, Finding] = field(default_factory=dict)  # positions of files that ended a worker
 
 
@@ -44,24 +50,39 @@ class Outcome:
     """What became of one file by itself: the finding that drops it, or figures of its text."""
 
     finding: Finding | None
-    pieces: int
-    bytes: int
-    digest: str
+    pieces: int = 0
+    characters: int = 0
+    bytes: int = 0
+    redacted: int = 0
+    licence: str = ""
+    digest: str = ""
+    is_signed: bool = False  # whether it has a signature
 
 
-def plan_shards(files: Iterable[SourceFile], cache: Path, rules_digest: str) -> list[Shard]:
-    """The files, which come by repository, in batches."""
-    shards = []
-    for _, of_repository in groupby(files, key=lambda file: file.repo):
+def plan_shards(
+    files: Iterable[SourceFile], cache: Path, rules_digest: str, left_out: Container[int] = ()
+) -> list[Shard]:
+    """The files, which come by repository, in batches; without those with a number that is left out."""
+    shards: list[Shard] = []
+
+    def close(numbers: list[int], batch: list[SourceFile]) -> None:
+        if batch:
+            shards.append(Shard(batch, cache / shard_key(batch, rules_digest), numbers))
+
+    for _, of_repository in groupby(enumerate(files), key=lambda numbered: numbered[1].repo):
+        numbers: list[int] = []
         batch: list[SourceFile] = []
         size = 0
-        for file in of_repository:
+        for number, file in of_repository:
+            if number in left_out:
+                continue
             if batch and (len(batch) == SHARD_FILES or size + file.size > SHARD_BYTES):
-                shards.append(Shard(batch, cache / shard_key(batch, rules_digest)))
-                batch, size = [], 0
+                close(numbers, batch)
+                numbers, batch, size = [], [], 0
+            numbers.append(number)
             batch.append(file)
             size += file.size
-        shards.append(Shard(batch, cache / shard_key(batch, rules_digest)))
+        close(numbers, batch)
     return shards
 
 
@@ -74,20 +95,30 @@ def shard_key(files: Iterable[SourceFile], rules_digest: str) -> str:
 
 
 def prepare_shard(shard: Shard, repos: Path, rules: Rules, announce: Callable[[int], None]) -> None:
-    """Prepare each file of a batch and write the result; announce says which one it is at."""
-    outcomes: list[tuple[object, int, int, str]] = []
+    """Prepare each file of a batch and write the result; announce says which one it is at.
+
+    Raises OSError where the result cannot be written.
+    """
+    outcomes: list[tuple[object, ...]] = []
     texts: list[bytes] = []
+    signatures: list[bytes] = []
     for number, file in enumerate(shard.files):
         announce(number)
-        prepared = shard.failed.get(number) or prepare_file(repos / file.location, rules)
+        prepared = shard.failed.get(number) or prepare_file(repos, file, rules)
         if isinstance(prepared, Prepared):
-            size = sum(len(piece.encode()) for piece in prepared.pieces)
-            outcomes.append((None, len(prepared.pieces), size, prepared.digest))
-            texts.append(json.dumps(prepared.pieces, ensure_ascii=False).encode() + b"\n")
+            characters, size = 0, 0
+            for piece in prepared.pieces:
+                characters += len(piece)
+                size += len(piece.encode())
+                texts.append(piece_line(piece))
+            signatures.append(prepared.signature)
+            figures = (len(prepared.pieces), characters, size, prepared.redacted)
+            outcomes.append(
+                (None, *figures, prepared.licence, prepared.digest, bool(prepared.signature)),
+            )
         else:
-            finding = [prepared.rule, prepared.value, prepared.threshold, prepared.detail]
-            outcomes.append((finding, 0, 0, ""))
-    body = b"".join(texts)
+            outcomes.append(([prepared.rule, prepared.value, prepared.threshold, prepared.detail],))
+    body = b"".join(texts + signatures)
     # A machine that fails may leave an empty file under the right name: the length tells.
     header = json.dumps([len(body), outcomes], ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
     beside = shard.result.with_suffix(".partial")
@@ -95,14 +126,14 @@ def prepare_shard(shard: Shard, repos: Path, rules: Rules, announce: Callable[[i
     beside.replace(shard.result)
 
 
-def prepare_file(path: Path, rules: Rules) -> Prepared | Finding:
+def prepare_file(repos: Path, file: SourceFile, rules: Rules) -> Prepared | Finding:
     try:
-        source = read_regular_file(path)
+        source = read_regular_file(repos / file.location)
     except OSError as error:
         return Finding("unreadable", detail=error.strerror or str(error))
     if len(source) > READ_MOST:
         return Finding("large_file", len(source), READ_MOST)
-    return prepare_source(source, rules)
+    return prepare_source(source, rules, file.path)
 
 
 def read_regular_file(path: Path) -> bytes:
@@ -124,12 +155,31 @@ def read_outcomes(shard: Shard) -> list[Outcome] | None:
                 return None
     except (FileNotFoundError, ValueError):
         return None
-    return [Outcome(Finding(*finding) if finding else None, *figures) for finding, *figures in outcomes]
+    return [outcome_of(*parts) for parts in outcomes]
 
 
-def read_pieces(shard: Shard) -> Iterator[list[str]]:
-    """The pieces of each file of a batch that can be kept, in order."""
+def outcome_of(finding: list[Any] | None, *figures: Any) -> Outcome:
+    """An outcome from its parts as they are written: a finding alone, or None and the figures."""
+    if finding:
+        return Outcome(Finding(*finding))
+    pieces, characters, size, redacted, licence, digest, is_signed = figures
+    # Most files of a repository are under one licence: one text in memory is enough.
+    return Outcome(None, pieces, characters, size, redacted, sys.intern(licence), digest, is_signed)
+
+
+def read_pieces(shard: Shard, outcomes: Iterable[Outcome]) -> Iterator[list[bytes]]:
+    """The pieces of each file of a batch, in order, each as its line of JSON; a dropped file has none."""
     with shard.result.open("rb") as lines:
         lines.readline()
-        for line in lines:
-            yield json.loads(line)
+        for outcome in outcomes:
+            yield [lines.readline() for _ in range(outcome.pieces)]
+
+
+def read_signatures(shard: Shard, outcomes: Iterable[Outcome]) -> bytes:
+    """The signatures of the files of a batch that have one, one after the other."""
+    size = SIGNATURE_BYTES * sum(outcome.is_signed for outcome in outcomes)
+    if not size:
+        return b""
+    with shard.result.open("rb") as result:
+        result.seek(-size, os.SEEK_END)
+        return result.read()

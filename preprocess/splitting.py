@@ -19,7 +19,12 @@ from itertools import pairwise
 from comments import QUOTES_NEST, STRING, UnlexableError, hide_fstrings, may_nest_quotes
 
 TO_BRACKET_OR_NEWLINE = re.compile(
-    rf"""(?: [^#"'\n()\[\]{{}}\\]++ | \\ \n? | [#][^\n]*+ | {STRING} )* (?P<end> [()\[\]{{}}\n] )""",
+    rf"""
+    (?: [^#"'\n()\[\]{{}}\\]++
+      | \( [^#"'\n()\[\]{{}}\\]*+ \)  # most brackets, which hold no other
+      | \[ [^#"'\n()\[\]{{}}\\]*+ \]
+      | \\ \n? | [#][^\n]*+ | {STRING} )*
+    (?P<end> [()\[\]{{}}\n] )""",
     re.DOTALL | re.VERBOSE,
 )
 TO_NEWLINE = re.compile(

@@ -70,14 +70,22 @@ def work(connection: Connection, position: Synchronized[int], repos: Path, rules
 
     try:
         while True:
-            prepare_shard(connection.recv(), repos, rules, announce)
-            connection.send(None)
+            shard = connection.recv()
+            try:
+                prepare_shard(shard, repos, rules, announce)
+            except OSError as error:  # a full disk: no file is to blame
+                connection.send(error)
+            else:
+                connection.send(None)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
 def prepare_in_workers(shards: Sequence[Shard], repos: Path, rules: Rules, jobs: int) -> Iterator[Shard]:
-    """Prepare all shards; each one as soon as it is done. Raises WorkerError."""
+    """Prepare all shards; each one as soon as it is done.
+
+    Raises WorkerError, and OSError where a result cannot be written.
+    """
     waiting = deque(shards)
     deaths: Counter[tuple[Path, int]] = Counter()
     workers: list[Worker] = []
@@ -104,11 +112,16 @@ def prepare_in_workers(shards: Sequence[Shard], repos: Path, rules: Rules, jobs:
 
 
 def is_done(worker: Worker) -> bool:
-    """Whether a worker that has something to say says that it is done: it may have died instead."""
+    """Whether a worker that has something to say says that it is done: it may have died instead.
+
+    Raises OSError where it could not write what it did.
+    """
     try:
-        worker.connection.recv()
+        error: OSError | None = worker.connection.recv()
     except (EOFError, ConnectionResetError):
         return False
+    if error is not None:
+        raise error
     return True
 
 

@@ -42,7 +42,9 @@ def repos(tmp_path: Path) -> Path:
 
 
 def preprocess(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return succeed(run_script(SCRIPT, "--jobs", "2", *arguments, cwd=folder))
+    """Run it; a file of one line is a file here."""
+    options = ("--jobs", "2", "--threshold", "near_empty=off")
+    return succeed(run_script(SCRIPT, *options, *arguments, cwd=folder))
 
 
 def fates(folder: Path) -> dict[str, dict[str, Any]]:
@@ -256,7 +258,7 @@ def test_strange_files_each_get_their_line_and_no_traceback(tmp_path: Path) -> N
 def test_a_file_that_cannot_be_read_is_a_named_gap(repos: Path, tmp_path: Path) -> None:
     shard = Shard([source_file("o/r", "gone.py"), source_file("o/r", "there.py")], tmp_path / "result.jsonl")
     write(tmp_path / "files" / "o" / "r" / "there.py", "x = 1\n")
-    list(prepare_in_workers([shard], tmp_path / "files", Rules(4000, True), 1))
+    list(prepare_in_workers([shard], tmp_path / "files", Rules(thresholds={}), 1))
     outcomes = read_outcomes(shard)
     assert outcomes is not None
     assert outcomes[0].finding is not None and outcomes[0].finding.rule == "unreadable"
@@ -288,9 +290,9 @@ def test_a_file_that_ends_its_worker_is_left_out_and_the_others_are_not(
     stand_in = (PROJECT / "preprocess" / "preparation.py").read_text("utf-8")
     stand_in += (
         "\n_prepare = prepare_source\n\n"
-        "def prepare_source(source, rules):\n"
+        "def prepare_source(source, rules, path):\n"
         "    if source == b'c = 1\\n':\n        os._exit(139)\n"
-        "    return _prepare(source, rules)\n"
+        "    return _prepare(source, rules, path)\n"
     )
     shutil.copytree(PROJECT / "preprocess", tmp_path / "program")
     write(
@@ -304,6 +306,8 @@ def test_a_file_that_ends_its_worker_is_left_out_and_the_others_are_not(
         "files",
         "--jobs",
         "2",
+        "--filters",
+        "off",
     ]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert result.returncode == 0, result.stderr
@@ -323,7 +327,7 @@ def test_a_missing_or_empty_folder_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_no_file_worth_keeping_is_an_error_that_says_why(tmp_path: Path) -> None:
-    write(tmp_path / "repos" / "o" / "n" / "old.py", "print 'x'\n")
+    write(tmp_path / "repos" / "o" / "n" / "old.py", "print 'what Python 2 prints'\n")
     result = run_script(SCRIPT, cwd=tmp_path)
     assert result.returncode == 1
     assert "not one of 1 files can be kept (unparsable)" in result.stderr

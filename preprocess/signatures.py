@@ -1,0 +1,58 @@
+"""A file -> its signature: 256 numbers from which the similarity to any other file can be estimated.
+
+The share of equal numbers in two signatures estimates the Jaccard similarity of the files: of all runs of
+five words that occur in either, the share that occurs in both. The standard error is at most 0.031.
+Source: Broder 1997, "On the resemblance and containment of documents".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from rensa import RMinHash
+
+PERMUTATIONS = 256  # BigCode and FineWeb use 256 and 112: at 256 the error does not blur 0.7 much
+SHINGLE_WORDS = 5  # SantaCoder and The Stack: word 5-grams
+WORDS_LEAST = 10  # BigCode's MIN_NUM_TOKENS: chance makes smaller files alike
+SIGNATURE_BYTES = 4 * PERMUTATIONS
+SEED = 1
+
+# Everything but letters, digits and the underscore parts words; bytes above 127 are of letters, mostly.
+TO_WORDS = bytes(
+    byte if byte >= 128 or chr(byte).isalnum() or byte == ord("_") else 32 for byte in range(256)
+)
+# An odd number whose bits look random (2**64 over the golden ratio), as in Knuth's multiplicative hashing.
+MIXER = np.uint64(0x9E3779B97F4A7C15)
+
+
+def signature(text: str) -> bytes:
+    """The signature, as 256 little-endian numbers of 32 bits; b"" for a file of too few words to compare."""
+    hashes = shingles(text)
+    if not len(hashes):
+        return b""
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, [0, len(hashes)], PERMUTATIONS, SEED)
+    return np.array(matrix.to_rows()[0], dtype="<u4").tobytes()
+
+
+def shingles(text: str) -> NDArray[np.uint64]:
+    """The set of runs of five words in a text, each as a hash of 64 bits; empty below WORDS_LEAST words.
+
+    (n,) numbers, ascending. The same on every machine and in every run.
+    """
+    words = text.encode().translate(TO_WORDS).split()
+    if len(words) < WORDS_LEAST:
+        return np.empty(0, np.uint64)
+    hashes = np.array(RMinHash.hash_token_sets([words])[0], dtype=np.uint64)
+    number = len(words) - SHINGLE_WORDS + 1
+    runs = hashes[:number].copy()
+    for offset in range(1, SHINGLE_WORDS):
+        runs *= MIXER  # modulo 2**64
+        runs ^= runs >> np.uint64(29)
+        runs ^= hashes[offset : offset + number]
+    return np.unique(runs)
+
+
+def jaccard(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> float:
+    """The exact similarity of two sets of shingles, from 0 to 1."""
+    both = len(np.intersect1d(first, second, assume_unique=True))
+    return both / max(1, len(first) + len(second) - both)
