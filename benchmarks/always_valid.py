@@ -115,7 +115,7 @@ def share_before_first_error(prompt: str, sample: Continuation) -> float:
 
 def write_one(completer: Completer, prompt: str, tokens: int, seed: int, valid: bool, tally: Tally) -> None:
     from decoding_settings import Decoding
-    from valid_code import is_complete
+    from python_parser import is_complete
 
     decoding = Decoding(max_new_tokens=tokens, seed=seed, valid=valid)
     started = time.perf_counter()

@@ -136,13 +136,15 @@ def load(pretrained: Pretrained, device_name: str, threads: int) -> Completer:
     """The folder's model on its device; torch is imported here."""
     import torch
     from completion import Completer
-    from inference import GPT2
+    from inference import GPT2, has_half_products
     from pretrained import load_weights
 
     if threads or pretrained.parameters < ONE_THREAD_PARAMETERS:
         torch.set_num_threads(threads or 1)
     device, dtype = choose_device(device_name)
-    return Completer(GPT2(pretrained.config, load_weights(pretrained, device, dtype)), pretrained.vocabulary)
+    weights = load_weights(pretrained, device, dtype)
+    model = GPT2(pretrained.config, weights, half=has_half_products(device))
+    return Completer(model, pretrained.vocabulary)
 
 
 def choose_device(name: str) -> tuple[torch.device, torch.dtype]:

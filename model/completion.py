@@ -32,6 +32,8 @@ from vocabulary import Vocabulary
 LONGEST_TOKEN = 32
 # Tokens taken back at a prompt's end, for a word and the blanks after it; endless blanks are read as such.
 MOST_TAKEN_BACK = 4
+# Tokens that are tried at a place where some were taken back: asking the parser costs no pass of the model.
+MOST_CHOICES = 100
 
 
 class Completer:
@@ -94,7 +96,18 @@ class Completer:
             sample.remember(logits[row : row + 1])
         for sample, token_id in zip(rows, self.choose(logits, rows, decoding), strict=True):
             while not self.add(sample, token_id):
-                [token_id] = self.choose(sample.steps[-1].logits, [sample], decoding)
+                token_id = self.choose_again(sample, decoding)
+
+    def choose_again(self, sample: Continuation, decoding: Decoding) -> int:
+        """A token for the place that a sample was taken back to, one that the parser can go on from."""
+        for _ in range(MOST_CHOICES):
+            [token_id] = self.choose(sample.steps[-1].logits, [sample], decoding)
+            if token_id in self.vocabulary.end_ids or not sample.banned:
+                break
+            if sample.could_go_on(self.vocabulary.token_bytes[token_id]):
+                break
+            sample.banned.add(token_id)
+        return token_id
 
     def add(self, sample: Continuation, token_id: int) -> bool:
         if token_id in self.vocabulary.end_ids:
@@ -129,7 +142,7 @@ class Completer:
     def choose(self, logits: Tensor, rows: list[Continuation], decoding: Decoding) -> list[int]:
         """A token for each row; while bytes are owed, one that agrees with them."""
         logits.index_fill_(1, self.never_written, -torch.inf)
-        if not any(sample.owed or sample.banned for sample in rows):
+        if not any(sample.owed or sample.closing or sample.banned for sample in rows):
             return draw_tokens(logits, decoding, [sample.chance for sample in rows])
         return [self.choose_alone(logits[row : row + 1], sample, decoding) for row, sample in enumerate(rows)]
 
@@ -137,7 +150,9 @@ class Completer:
         if sample.banned:
             logits = logits.clone()
             logits[:, list(sample.banned)] = -torch.inf
-        agreeing = self.vocabulary.continuing(sample.owed) if sample.owed else []
+        required = sample.owed or sample.closing
+        agreeing = self.vocabulary.continuing(required) if required else []
+        agreeing = [token_id for token_id in agreeing if token_id not in sample.banned] or agreeing
         if not agreeing:
             return draw_tokens(logits, decoding, [sample.chance])[0]
         return agreeing[draw_tokens(logits[:, agreeing], decoding, [sample.chance])[0]]

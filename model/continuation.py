@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
-from valid_code import Search, Standing, indentation_fits, is_complete, is_viable, judge, place_of
+from ending import Search, string_ends
+from open_brackets import closers, place_of, start_of_logical_line
+from python_parser import is_complete, is_viable
+from unfinished_line import objection
+from valid_code import Standing, indentation_fits, judge
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# A docstring or a bracket that a weak model opens often never closes: after so many tokens it is taken back.
-OPEN_TOKENS = 48
-# Tries at a line: each goes back as little as it must, every sixth to the line's beginning. Then the text
-# goes back to the last line that is settled, and after as many tries there it ends.
-TRIES_BEFORE_RESTART = 6
-MOST_TRIES = 30
+# A docstring or a bracket that a weak model opens often never closes: after so many tokens it is closed, at
+# the last place where that can be done.
+OPEN_TOKENS = 96
+# Tries at a line: each goes back as little as it must, every eighth half of the way to the line's beginning.
+# Then the text goes back to the last line that is settled, and after as many tries there it ends.
+TRIES_BEFORE_HALF = 8
+MOST_TRIES = 64
 # An ending of closing marks and "pass" alone: what cuts a line off without adding a meaning to it.
 PLAIN_ENDING = re.compile(r"""['")\]}\s]*(?::?\s*pass)?\s*""")
 
@@ -35,6 +41,7 @@ class Step:
     characters: int
     tokens: int
     owed: bytes
+    closing: bytes
     decoder: tuple[bytes, int]
     logits: Tensor
     banned: set[int] = field(default_factory=set)  # tokens that led nowhere here
@@ -46,6 +53,7 @@ class Line:
 
     step: int  # the first of the steps after it
     standing: Standing
+    begins: int  # where the logical line after it begins, which may be a bracket's that is still open
     tries: int = 0  # at the line after it
 
 
@@ -58,6 +66,7 @@ class Continuation:
     ids: list[int]  # all that the model has read: the prompt's tokens and its own
     owed: bytes  # the end of the prompt that the model still has to write again
     max_tokens: int
+    closing: bytes = b""  # what the model has to write next, because something never closed
     tokens: int = 0
     passes: int = 0  # through the model, those for lines taken back included
     window: int = 0  # the first of the ids that the model sees
@@ -73,7 +82,8 @@ class Continuation:
 
     def guard(self, standing: Standing) -> None:
         """Judge every line from here on; standing: that of the prompt."""
-        self.lines = [Line(0, standing)]
+        begins = standing.start + start_of_logical_line(self.prompt[standing.start :])
+        self.lines = [Line(0, standing, begins)]
 
     @property
     def tries(self) -> int:
@@ -88,8 +98,8 @@ class Continuation:
     def remember(self, logits: Tensor) -> None:
         """Keep what the model says here, for the case that the text is taken back to this place."""
         if self.lines:
-            state = len(self.ids), len(self.raw), self.tokens, self.owed, self.decoder.getstate()
-            self.steps.append(Step(*state, logits))
+            counts = len(self.ids), len(self.raw), self.tokens
+            self.steps.append(Step(*counts, self.owed, self.closing, self.decoder.getstate(), logits))
 
     def end(self, token_id: int) -> bool:
         """Take the end-of-text token; False where the text cannot end."""
@@ -107,6 +117,7 @@ class Continuation:
         self.owed = self.owed[paid:]
         if paid < len(spelling):
             self.tokens += 1
+            self.closing = self.closing[len(spelling) - paid :]
             added = self.decoder.decode(spelling[paid:])
             self.raw += added
             if not self.lines:
@@ -131,9 +142,13 @@ class Continuation:
         """Judge what was added; take the text back where it is not good."""
         if "\n" in added and not self.accept_line():
             return False
-        if self.tokens - self.first_tokens >= OPEN_TOKENS and (opened := self.opened_step()) is not None:
-            self.take_back(opened)
+        if (wrong := self.objected_step()) is not None:
+            self.take_back(wrong)
             return False
+        if self.tokens - self.first_tokens >= OPEN_TOKENS and not self.closing:
+            opened = self.opened_step()
+            if opened is not None and self.tokens - self.steps[opened].tokens >= OPEN_TOKENS:
+                return self.close(opened)
         return True
 
     @property
@@ -155,8 +170,24 @@ class Continuation:
             self.steps.clear()
             self.lines.clear()
             self.final = len(self.raw[:end].rstrip("\n"))
-        self.lines.append(Line(len(self.steps), standing))
+        begins = last.begins + start_of_logical_line(text[last.begins :])
+        self.lines.append(Line(len(self.steps), standing, begins))
         return True
+
+    def objected_step(self) -> int | None:
+        """The step of the token with which the line that is being written went wrong, if one did."""
+        line = (self.prompt + self.raw)[self.lines[-1].begins :]
+        indentation = len(line) - len(line.lstrip())
+        place = objection(line[indentation:])
+        if place is None:
+            return None
+        return self.step_at(self.lines[-1].begins + indentation + place)
+
+    def step_at(self, place: int) -> int | None:
+        """The step that wrote the character at a place of the text; None for what is settled."""
+        place -= len(self.prompt)
+        before = [index for index, step in enumerate(self.steps) if step.characters <= place]
+        return before[-1] if before else None
 
     def first_error(self) -> int:
         """The step of the first token of this line that no valid program goes on with."""
@@ -179,31 +210,48 @@ class Continuation:
         opened_at = place_of((self.prompt + self.raw)[start:]).opened_at
         if opened_at is None or start + opened_at < len(self.prompt):
             return None
-        place = start + opened_at - len(self.prompt)
-        before = [index for index, step in enumerate(self.steps) if step.characters <= place]
-        return before[-1] if before else None
+        return self.step_at(start + opened_at)
+
+    def close(self, opened: int) -> bool:
+        """Have the model close what it opened with a step, at the last place where that can be done."""
+        start, flags = self.lines[-1].standing.start, self.lines[-1].standing.flags
+        for step in range(len(self.steps), opened, -1):
+            characters = self.steps[step].characters if step < len(self.steps) else len(self.raw)
+            text = (self.prompt + self.raw[:characters])[start:]
+            place = place_of(text)
+            end = next(string_ends(text, place.string), None) if place.string else ""
+            if end is None or Search(flags, 20).ending(text + end + closers(place)) is None:
+                continue
+            if step < len(self.steps):
+                self.restore(step)
+            self.closing = (end + closers(place)).encode()
+            return step > len(self.steps)
+        self.take_back(opened)
+        return False
 
     def take_back(self, step: int) -> None:
         """Go back to the state before a token, and do not write that token there again."""
         line = next(line for line in reversed(self.lines) if line.step <= step)
         line.tries += 1
-        banned = self.ids[self.steps[step].ids]
         if line.tries > MOST_TRIES and line is not self.lines[0]:
             line, step = self.lines[0], 0
-            line.tries += 1
-        elif line.tries % TRIES_BEFORE_RESTART == 0:
-            step = line.step
-        else:
-            self.steps[step].banned.add(banned)
-        del self.lines[self.lines.index(line) + 1 :]
+            line.tries += TRIES_BEFORE_HALF
+        elif line.tries % TRIES_BEFORE_HALF == 0:
+            step = (line.step + step) // 2
+        self.steps[step].banned.add(self.ids[self.steps[step].ids])
+        self.restore(step)
+        if line.tries > MOST_TRIES:
+            self.finish()
+
+    def restore(self, step: int) -> None:
+        """Be again in the state before a step's token."""
+        self.lines = [line for line in self.lines if line.step <= step]
         del self.steps[step + 1 :]
         state = self.steps[step]
         del self.ids[state.ids :]
         self.raw = self.raw[: state.characters]
-        self.tokens, self.owed = state.tokens, state.owed
+        self.tokens, self.owed, self.closing = state.tokens, state.owed, state.closing
         self.decoder.setstate(state.decoder)
-        if line.tries > MOST_TRIES:
-            self.finish()
 
     def finish(self) -> None:
         """Make the text one that can stand as it is: with the line that is being written, or without it."""
@@ -221,13 +269,28 @@ class Continuation:
                 break
         self.final = text[len(self.prompt) :]
 
-    def with_last_line(self, judged: str, standing: Standing) -> list[str]:
-        """The text with the line that is being written, where closing marks are all that it lacks."""
+    def with_last_line(self, judged: str, standing: Standing) -> Iterator[str]:
+        """The text with as much of the line that is being written as closing marks alone complete."""
         if not judged[standing.end :].strip():
-            return []
-        if self.ended:
-            return [judged]
-        ending = Search(standing.flags, 30).ending(judged[standing.start :])
-        if ending is None or not PLAIN_ENDING.fullmatch(ending):
-            return []
-        return [judged + ending]
+            return
+        places = [len(judged), *(len(self.prompt) + step.characters for step in reversed(self.steps))]
+        for place in dict.fromkeys(places):
+            if not judged[standing.end : place].strip():
+                return
+            ending = "" if self.ended else Search(standing.flags, 30).ending(judged[standing.start : place])
+            if ending is not None and PLAIN_ENDING.fullmatch(ending):
+                yield judged[:place] + ending
+
+    def could_go_on(self, spelling: bytes) -> bool:
+        """Whether Python could go on after these bytes: asked where tokens were taken back, for an answer
+        of the compiler is quicker than a line of the model's."""
+        added = spelling[min(len(self.owed), len(spelling)) :].decode(errors="ignore")
+        standing, end = self.lines[-1].standing, len(self.raw) + added.rfind("\n") + 1
+        text = self.prompt + self.raw + added
+        if "\n" in added:
+            end += len(self.prompt)
+            judged = judge(text[:end], standing)
+            return judged is not None and indentation_fits(text[:end], text[end:], judged)
+        statement = text[standing.start :]
+        place = place_of(statement)
+        return place.string is not None or is_viable(statement, place, standing.flags)
