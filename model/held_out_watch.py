@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 EVALUATION_SECONDS = 12.0  # for a measurement at most
 EVALUATION_SHARE = 0.02  # of the work of a run, for measurements on the way
+ADAPTING_SHARE = 0.10  # of one that goes on from a trained model, which may learn few files by heart
 MOST_EVALUATIONS = 20
 FORWARD_GAIN = 1.5  # a scored token against a trained one: a third of the work, half of it twice
-NOMINAL_FLOPS = 4e11  # per second: two cores with AVX512-BF16
+NOMINAL_FLOPS, NOMINAL_TOKENS = 4e11, 12_000  # per second, whatever is the less: two cores with AVX512-BF16
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,18 @@ class HeldOutWatch:
         much (one model had 1.57 bits per byte on 10 of them, 1.66 on 83) that only the same files compare.
         """
         # Of a run by steps nothing may depend on how fast the machine was while it was measured.
-        nominal = NOMINAL_FLOPS / self.plan.shape.flops_per_token
+        nominal = min(NOMINAL_TOKENS, NOMINAL_FLOPS / self.plan.shape.flops_per_token)
         speed = nominal if self.plan.seconds is None else self.plan.tokens_per_second
         bytes_per_second = speed * FORWARD_GAIN * self.bytes_per_token
         kilobytes = min(16_384, max(64.0, EVALUATION_SECONDS * bytes_per_second / 1000))
         return int(1000 * 2 ** math.floor(math.log2(kilobytes)))
 
     def points(self, progress: float) -> list[float]:
-        """The shares of the run at which to look: as many as 2 % of its work allow, those still ahead."""
+        """The shares of the run at which to look: as many as a small part of its work allows, those ahead."""
         if not self.files:
             return []
-        looks = self.plan.tokens * FORWARD_GAIN * EVALUATION_SHARE / self.tokens
+        share = EVALUATION_SHARE if self.plan.rate == 1 else ADAPTING_SHARE
+        looks = self.plan.tokens * FORWARD_GAIN * share / self.tokens
         count = min(MOST_EVALUATIONS, int(looks))
         points = [(number + 1) / (count + 1) for number in range(count)]
         return [point for point in points if point > progress + 1e-9]

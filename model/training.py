@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from schedule import Timetable
 
 SMOOTHING = 0.05  # weight of the newest loss in the running mean
-DIVERGED = 1.0  # nats above a uniform guess: a model that is learning never gets there
+DIVERGED = 1.0  # nats above a uniform guess, or above its start: a model that is learning never gets there
 
 # Steps in a row whose gradients were no numbers, after which the run goes back. In float16 the first ones
 # overflow until the loss scale has come down.
@@ -61,6 +61,7 @@ class Trainer:
         self.sharded = sharded
         # Drawn on the CPU in float32 on every machine, so that a seed means the same weights everywhere.
         self.model = GPT2(plan.shape, machine.dtype)
+        self.goes_on = first_weights is not None
         if first_weights is not None:
             self.model.load_state_dict(first_weights())
         self.model.to(machine.device)
@@ -73,6 +74,7 @@ class Trainer:
         self.deferred = machine.device.type == "cuda"
         self.caution = 1.0  # halved each time that the run diverges
         self.mean_loss: float | None = None
+        self.worst_loss = math.log(plan.shape.vocab_size)  # of a sound run: that of guessing
         self.skipped = torch.zeros((), device=machine.device)  # steps in all whose gradients were no numbers
         self.skipped_in_a_row = torch.zeros((), device=machine.device)
 
@@ -159,7 +161,9 @@ class Trainer:
                 raise DivergedError(f"no finite gradient in {most} steps until {self.timetable.step:,}")
             return
         mean = loss if self.mean_loss is None else self.mean_loss + SMOOTHING * (loss - self.mean_loss)
-        if mean > math.log(self.plan.shape.vocab_size) + DIVERGED:
+        if self.goes_on and self.mean_loss is None:
+            self.worst_loss = max(self.worst_loss, loss)  # on new files a model may be worse than a guess
+        if mean > self.worst_loss + DIVERGED:
             raise DivergedError(f"loss {loss:.2f} at step {self.timetable.step:,}")
         self.mean_loss = mean
 

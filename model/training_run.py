@@ -149,7 +149,7 @@ class Run:
             path, tensors, record = self._newest_checkpoint()
         record = self.ranks.from_first(record)
         self.trainer.load(self.ranks.tensors_from_first(tensors))
-        self.trainer.mean_loss = record["mean_loss"]
+        self.trainer.mean_loss, self.trainer.worst_loss = record["mean_loss"], record["worst_loss"]
         self.trainer.caution = record["caution"]
         self.timetable.step = record["step"]
         self.timetable.steps = record["steps"]
@@ -308,6 +308,7 @@ class Run:
             "corrections": self.timetable.corrections,
             "caution": self.trainer.caution,
             "mean_loss": self.trainer.mean_loss,
+            "worst_loss": self.trainer.worst_loss,
             "elapsed": self.elapsed,
             "divergences": self.divergences,
         }
