@@ -18,12 +18,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from journey import PROJECT
 
 sys.path.insert(0, str(PROJECT / "model"))
 
-SHAPE = {"n_layer": 4, "n_head": 4, "n_embd": 256, "block_size": 256}
+SHAPE: dict[str, Any] = {"n_layer": 4, "n_head": 4, "n_embd": 256, "block_size": 256}
 TOKENS_PER_STEP = 2048
 REFERENCE_ENTRIES = 8192
 SCORED_BYTES = 2_000_000  # of held-out files, the same for every candidate
@@ -83,7 +84,7 @@ def score_folder(model_folder: Path, data: Path, tokenizer: Path) -> dict[str, f
 
     provenance = json.loads((model_folder / "provenance.json").read_text(encoding="utf-8"))
     dataset = encode_corpus(data, tokenizer, data.with_name(f"{data.stem}.cache"), threads=2)
-    shape = Shape(**{name: provenance["plan"][name] for name in Shape.__dataclass_fields__})
+    shape = Shape(**SHAPE, vocab_size=dataset.vocab_size)
     model = GPT2(shape, torch.float32)
     model.load_state_dict(load_file(model_folder / "model.safetensors"), strict=False)
     measured = score(model, dataset.held_out, sample_files(dataset.held_out, SCORED_BYTES))

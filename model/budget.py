@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import psutil
 import torch
 from gpt2 import GPT2, Shape
+from machine import Machine
 from optimizers import build_optimizers
 
 GIGABYTE = 1e9
@@ -25,6 +25,8 @@ LADDER = (
     (12, 12, 768, 1024),
     (24, 16, 1024, 1024),
 )
+# Shapes between and beyond the rungs for --size: as wide as 64 times their depth, as the ladder mostly is
+SIZES = tuple((depth, depth, 64 * depth, 512 if depth < 10 else 1024) for depth in range(2, 17))
 REFERENCE = 2  # the rung that measures the machine: the largest that takes a second on two cores
 
 # A rung is taken when the budget gives it this many tokens per parameter. Fewer than the 20 of Chinchilla
@@ -52,63 +54,6 @@ class BudgetError(ValueError):
 
 
 @dataclass(frozen=True)
-class Machine:
-    """Where and how to compute."""
-
-    device: torch.device
-    dtype: torch.dtype
-    threads: int
-
-    @property
-    def name(self) -> str:
-        precision = str(self.dtype).removeprefix("torch.")
-        if self.device.type == "cpu":
-            return f"{self.threads} CPU thread{'s' * (self.threads > 1)}, {precision}"
-        if self.device.type == "cuda":
-            return f"{torch.cuda.get_device_name(self.device)}, {precision}"
-        return f"{self.device.type}, {precision}"
-
-    @property
-    def free_memory(self) -> int:
-        """Bytes that a model may take on the device."""
-        if self.device.type == "cuda":
-            return int(torch.cuda.mem_get_info(self.device)[0])
-        return int(psutil.virtual_memory().available)
-
-    def synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        elif self.device.type == "mps":
-            torch.mps.synchronize()
-
-
-def find_machine(device: str, dtype: str, threads: int | None) -> Machine:
-    """The machine behind --device, --dtype and --threads, where "auto" takes the fastest."""
-    if device == "auto":
-        device = (
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
-    elif (device == "cuda" and not torch.cuda.is_available()) or (
-        device == "mps" and not torch.backends.mps.is_available()
-    ):
-        raise BudgetError(f"this torch ({torch.__version__}) finds no {device} device: use --device cpu")
-    if threads:
-        torch.set_num_threads(threads)
-    chosen = torch.device(device)
-    precision: torch.dtype = getattr(torch, dtype) if dtype != "auto" else _fastest_dtype(chosen)
-    return Machine(chosen, precision, torch.get_num_threads())
-
-
-def _fastest_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the processor multiplies it natively; elsewhere emulation costs more than it saves."""
-    if device.type == "cpu":
-        native = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # AVX512-BF16 or AMX
-    else:
-        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if native else torch.float32
-
-
-@dataclass(frozen=True)
 class Corpus:
     """What the dial needs to know about the training documents."""
 
@@ -126,10 +71,14 @@ class Wish:
     n_head: int | None = None
     n_embd: int | None = None
     block_size: int | None = None
+    parameters: float | None = None  # --size
+    first: Shape | None = None  # of the model that training goes on from
+    rate: float = 1.0
+    most_epochs: int = MOST_EPOCHS
 
     @property
     def free(self) -> bool:
-        return self.n_layer is None and self.n_embd is None
+        return not (self.n_layer or self.n_embd or self.parameters or self.first)
 
 
 @dataclass(frozen=True)
@@ -143,6 +92,8 @@ class Plan:
     seconds: float | None  # the budget of a run by the clock, None with a fixed number of steps
     seconds_per_step: float
     memory: float  # bytes, estimated
+    rate: float = 1.0  # share of the full learning rates
+    forecast: float | None = None  # of the held-out bits per byte at the end
 
     @property
     def tokens_per_step(self) -> int:
@@ -157,39 +108,45 @@ class Plan:
         return self.tokens_per_step / self.seconds_per_step
 
 
-def make_plan(wish: Wish, corpus: Corpus, machine: Machine) -> Plan:
-    """Measure the machine, choose what was not asked for, and say how long it will take."""
+def make_plan(wish: Wish, corpus: Corpus, machine: Machine, ranks: int = 1, *, sharded: bool = False) -> Plan:
+    """Measure the machine, choose what was not asked for, and say how long it will take.
+
+    ranks: how many processes share each step, with weights divided among them or not.
+    """
+    room = Room(machine, ranks if sharded else 1)
     if wish.steps is not None:
         # Without a look at the clock: with --steps the same command gives the same model everywhere.
         tokens = wish.steps * BATCH_TOKENS
         shape = _fit(wish, corpus, lambda rung: tokens / rung.parameters)
-        rows = _rows(shape, tokens)
-        micro_rows = _micro_rows(shape, rows, machine)
-        seconds_per_step = measure_step(shape, micro_rows, machine) * rows / micro_rows
-        return Plan(shape, rows, micro_rows, wish.steps, None, seconds_per_step, memory_of(shape, micro_rows))
-    assert wish.seconds is not None, "a run has a budget in seconds or in steps"
-    seconds = wish.seconds
-    flops = 0.0
-    if wish.free:
-        reference = _shape(LADDER[REFERENCE], corpus)
-        rows = BATCH_TOKENS // reference.block_size
-        flops = (
-            rows * reference.block_size * reference.flops_per_token / measure_step(reference, rows, machine)
-        )
-    shape = _fit(wish, corpus, lambda rung: flops * seconds / rung.flops_per_token / rung.parameters)
-    rows = _rows(shape, BATCH_TOKENS_AT)
-    micro_rows = _micro_rows(shape, rows, machine)
-    per_row = measure_step(shape, micro_rows, machine) / micro_rows
-    rows = _rows(shape, seconds / per_row * shape.block_size)
-    micro_rows = _micro_rows(shape, rows, machine)
-    steps = max(1, round(seconds / (per_row * rows)))
-    plan = Plan(shape, rows, micro_rows, steps, seconds, per_row * rows, memory_of(shape, micro_rows))
-    return _within_epochs(plan, corpus)
+        rows = _rows(shape, tokens, ranks)
+        micro_rows = room.micro_rows(shape, -(-rows // ranks))
+        per_row = measure_step(shape, micro_rows, machine) / micro_rows
+        steps, seconds = wish.steps, None
+    else:
+        assert wish.seconds is not None, "a run has a budget in seconds or in steps"
+        seconds = wish.seconds
+        flops = 0.0
+        if wish.free:
+            reference = _shape(LADDER[REFERENCE], corpus)
+            rows = BATCH_TOKENS // reference.block_size
+            operations = rows * reference.block_size * reference.flops_per_token
+            flops = ranks * operations / measure_step(reference, rows, machine)
+        budget = flops * seconds
+        shape = _fit(wish, corpus, lambda rung: budget / rung.flops_per_token / rung.parameters)
+        rows = _rows(shape, BATCH_TOKENS_AT, ranks)
+        micro_rows = room.micro_rows(shape, -(-rows // ranks))
+        per_row = measure_step(shape, micro_rows, machine) / micro_rows
+        rows = _rows(shape, ranks * seconds / per_row * shape.block_size, ranks)
+        micro_rows = room.micro_rows(shape, -(-rows // ranks))
+        steps = max(1, round(seconds / (per_row * -(-rows // ranks))))
+    per_step, memory = per_row * -(-rows // ranks), room.needed(shape, micro_rows)
+    plan = Plan(shape, rows, micro_rows, steps, seconds, per_step, memory, wish.rate)
+    return plan if wish.steps is not None else _within_epochs(plan, corpus, wish.most_epochs)
 
 
-def _within_epochs(plan: Plan, corpus: Corpus) -> Plan:
+def _within_epochs(plan: Plan, corpus: Corpus, most_epochs: int) -> Plan:
     """The plan, shortened where the corpus would be repeated beyond use."""
-    most = max(1, MOST_EPOCHS * corpus.tokens // plan.tokens_per_step)
+    most = max(1, most_epochs * corpus.tokens // plan.tokens_per_step)
     if plan.steps <= most:
         return plan
     return replace(plan, steps=most, seconds=most * plan.seconds_per_step)
@@ -197,13 +154,16 @@ def _within_epochs(plan: Plan, corpus: Corpus) -> Plan:
 
 def _fit(wish: Wish, corpus: Corpus, tokens_per_parameter: Callable[[Shape], float]) -> Shape:
     """The shape asked for, or the largest rung for which the budget and the corpus suffice."""
-    chosen = _shape(LADDER[0], corpus)
+    if wish.first is not None:
+        return replace(wish.first, block_size=_context(wish.block_size or wish.first.block_size, corpus))
+    chosen = _shape(LADDER[REFERENCE], corpus)
     if wish.free:
+        chosen = _shape(LADDER[0], corpus)
         for rung in (_shape(numbers, corpus) for numbers in LADDER):
             if tokens_per_parameter(rung) >= TOKENS_PER_PARAMETER:
                 chosen = rung
-    else:
-        chosen = _shape(LADDER[REFERENCE], corpus)
+    elif wish.parameters is not None:
+        chosen = _nearest(wish.parameters, corpus)
     n_embd = wish.n_embd or chosen.n_embd
     n_head = wish.n_head or max(1, n_embd // 64)
     while wish.n_head is None and n_embd % n_head:
@@ -216,6 +176,12 @@ def _fit(wish: Wish, corpus: Corpus, tokens_per_parameter: Callable[[Shape], flo
     return Shape(
         wish.n_layer or chosen.n_layer, n_head, n_embd, _context(block_size, corpus), corpus.vocab_size
     )
+
+
+def _nearest(parameters: float, corpus: Corpus) -> Shape:
+    """The shape with the number of parameters next to the one asked for; a rung before others."""
+    shapes = [_shape(numbers, corpus) for numbers in (*LADDER, *SIZES)]
+    return min(shapes, key=lambda shape: abs(math.log(shape.parameters / parameters)))
 
 
 def _context(block_size: int, corpus: Corpus) -> int:
@@ -233,36 +199,55 @@ def _batch_tokens(run_tokens: float) -> int:
     return int(BATCH_TOKENS * math.sqrt(max(1.0, run_tokens / BATCH_TOKENS_AT)))
 
 
-def _rows(shape: Shape, run_tokens: float) -> int:
-    return max(1, round(_batch_tokens(run_tokens) / shape.block_size))
+def _rows(shape: Shape, run_tokens: float, ranks: int) -> int:
+    """Sequences per step: at least one for each rank."""
+    return max(ranks, round(_batch_tokens(run_tokens) / shape.block_size))
 
 
-def _micro_rows(shape: Shape, rows: int, machine: Machine) -> int:
-    """As many rows at a time as fit the memory: a divisor of rows."""
-    for parts in range(1, rows + 1):
-        if rows % parts == 0 and memory_of(shape, rows // parts) <= MEMORY_SHARE * machine.free_memory:
-            return rows // parts
-    needed, free = memory_of(shape, 1) / GIGABYTE, machine.free_memory / GIGABYTE
-    raise BudgetError(
-        f"a model of {shape.parameters:,} parameters needs {needed:.1f} GB and {free:.1f} GB are free:"
-        " choose a smaller --n-layer, --n-embd or --block-size"
-    )
+@dataclass(frozen=True)
+class Room:
+    """The memory of a machine, and among how many the weights are divided."""
+
+    machine: Machine
+    divided: int = 1
+
+    def needed(self, shape: Shape, micro_rows: int) -> float:
+        return memory_of(shape, micro_rows, self.divided)
+
+    def micro_rows(self, shape: Shape, rows: int) -> int:
+        """As many rows at a time as fit the memory: a divisor of rows."""
+        free = self.machine.free_memory
+        for parts in range(1, rows + 1):
+            if rows % parts == 0 and self.needed(shape, rows // parts) <= MEMORY_SHARE * free:
+                return rows // parts
+        raise BudgetError(
+            f"a model of {shape.parameters:,} parameters needs {self.needed(shape, 1) / GIGABYTE:.1f} GB and"
+            f" {free / GIGABYTE:.1f} GB are free: choose a smaller --size or --block-size"
+        )
 
 
-def memory_of(shape: Shape, micro_rows: int) -> float:
+def memory_of(shape: Shape, micro_rows: int, divided: int = 1) -> float:
     """Bytes that training takes: the process, weights with gradients and moments, activations of a batch."""
-    weights = 18 * shape.parameters  # 4 each: weight, gradient, two moments; 2 for the copy that computes
+    weights = 18 * shape.parameters / divided  # weight, gradient, two moments, and half for what computes
     activations = ACTIVATION_BYTES * 2 * micro_rows * shape.block_size * shape.n_embd * shape.n_layer / 2
     return PROCESS_MEMORY + weights + activations
+
+
+def compile_blocks(model: GPT2) -> None:
+    """Have the blocks compiled at their first use: one is built, and the others, being alike, share it."""
+    for block in model.transformer.h:
+        block.compile()
 
 
 def measure_step(shape: Shape, rows: int, machine: Machine) -> float:
     """Seconds that a step of `rows` sequences takes: the median of as many as fit a second and a half."""
     model = GPT2(shape, machine.dtype).to(machine.device)
+    if machine.compiles:
+        compile_blocks(model)
     optimizers = build_optimizers(model, machine.dtype)
     tokens = torch.randint(shape.vocab_size, (rows, shape.block_size + 1), device=machine.device)
     times = [time.perf_counter()]
-    while len(times) < 5 or (times[-1] - times[0] < MEASURED_SECONDS and len(times) < 50):
+    while len(times) < 5 or (times[-1] - times[2] < MEASURED_SECONDS and len(times) < 50):
         model(tokens[:, :-1], tokens[:, 1:]).backward()
         for optimizer in optimizers:
             optimizer.step()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ranks import divided_like, whole
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -46,13 +47,13 @@ def _umask() -> int:
 
 
 def run_tensors(model: nn.Module, optimizers: tuple[torch.optim.Optimizer, ...]) -> dict[str, Tensor]:
-    """Every number that the next step depends on, by name: weights and the optimisers' moments."""
+    """Weights and the optimisers' moments by name, whole: every rank has to ask where they are divided."""
     tensors: dict[str, Tensor] = {}
     for name, weight in model.named_parameters():
-        tensors[f"model/{name}"] = weight
+        tensors[f"model/{name}"] = whole(weight.detach())
         for optimizer in optimizers:
             for key, moment in optimizer.state.get(weight, {}).items():
-                tensors[f"{key}/{name}"] = moment
+                tensors[f"{key}/{name}"] = whole(moment)
     return tensors
 
 
@@ -88,11 +89,13 @@ def restore(
     """Put the tensors of a checkpoint back where run_tensors found them."""
     owner = {weight: optimizer for optimizer in optimizers for weight in optimizer.param_groups[0]["params"]}
     for name, weight in model.named_parameters():
-        weight.copy_(tensors[f"model/{name}"])
+        weight.copy_(divided_like(tensors[f"model/{name}"], weight))
         state = owner[weight].state
         state.pop(weight, None)
         moments = {
-            key.removesuffix(f"/{name}"): moment.to(weight.device)
+            key.removesuffix(f"/{name}"): divided_like(moment, weight)
+            if moment.dim()
+            else moment.to(weight.device)
             for key, moment in tensors.items()
             if key.endswith(f"/{name}") and not key.startswith("model/")
         }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from packing import END_OF_TEXT
+from ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from gpt2 import GPT2
@@ -39,29 +39,37 @@ def sample_files(split: TokenSplit, limit_bytes: int) -> list[int]:
     return [int(file) for file in order[: int(np.searchsorted(total, limit_bytes)) + 1]]
 
 
-def score(model: GPT2, split: TokenSplit, files: list[int]) -> HeldOutScore:
+def score(
+    model: GPT2, split: TokenSplit, files: list[int], end_of_text_id: int = 0, ranks: Ranks = ALONE
+) -> HeldOutScore:
     """Sum of -log2 p over every token of the files and their closing <|endoftext|>.
 
     Each file is one sequence from <|endoftext|> on, seen through windows of the model's context with half
     overlap, of which only the new half is scored: no token is judged with less than half a context behind
-    it unless the file begins there.
+    it unless the file begins there. Several ranks share the windows.
     """
-    windows = [window for file in files for window in _windows(split, file, model.shape.block_size)]
+    block_size = model.shape.block_size
+    windows = [window for file in files for window in _windows(split, file, block_size, end_of_text_id)]
     windows.sort(key=lambda window: -len(window[0]))  # rows of one batch are padded to the same length
-    device = model.transformer.wte.weight.device
-    rows = max(1, WINDOWS_TOKENS // model.shape.block_size)
+    rows = max(1, WINDOWS_TOKENS // block_size)
+    batches = [windows[first : first + rows] for first in range(0, len(windows), rows)]
     nats = 0.0
-    with torch.inference_mode():
-        for first in range(0, len(windows), rows):
-            nats += _score_windows(model, windows[first : first + rows], device)
+    with torch.no_grad():
+        for number in range(0, len(batches), ranks.world):
+            mine = number + ranks.rank
+            # Where weights are divided everybody computes at the same time, if only for company.
+            found = _score_windows(model, batches[mine % len(batches)])
+            nats += found if mine < len(batches) else 0.0
     text_bytes = int(sum(int(split.text_bytes[file]) for file in files))
-    return HeldOutScore(nats / math.log(2), text_bytes, len(files))
+    return HeldOutScore(ranks.sum([nats])[0] / math.log(2), text_bytes, len(files))
 
 
-def _windows(split: TokenSplit, file: int, block_size: int) -> Iterator[tuple[np.ndarray, int]]:
+def _windows(
+    split: TokenSplit, file: int, block_size: int, end_of_text_id: int
+) -> Iterator[tuple[np.ndarray, int]]:
     """The windows of a file: their tokens (inputs and last target), and how many targets are new."""
     tokens = split.tokens[int(split.offsets[file]) : int(split.offsets[file + 1])].astype(np.int64)
-    sequence = np.concatenate([[END_OF_TEXT], tokens])
+    sequence = np.concatenate([[end_of_text_id], tokens])
     targets = len(tokens)
     scored = min(block_size, targets)
     yield sequence[: scored + 1], scored
@@ -72,16 +80,13 @@ def _windows(split: TokenSplit, file: int, block_size: int) -> Iterator[tuple[np
         yield sequence[scored - block_size : scored + 1], new
 
 
-def _score_windows(model: GPT2, windows: list[tuple[np.ndarray, int]], device: torch.device) -> float:
+def _score_windows(model: GPT2, windows: list[tuple[np.ndarray, int]]) -> float:
     longest = max(len(tokens) for tokens, _ in windows)
     batch = np.zeros((len(windows), longest), dtype=np.int64)
     new = np.zeros((len(windows), longest - 1), dtype=bool)
     for row, (tokens, count) in enumerate(windows):
         batch[row, : len(tokens)] = tokens
         new[row, len(tokens) - 1 - count : len(tokens) - 1] = True
-    ids = torch.from_numpy(batch).to(device)
-    mask = torch.from_numpy(new).to(device)
-    hidden = model.hidden(ids[:, :-1])[mask.flatten()]  # only what is scored meets the vocabulary
-    logits = (hidden @ model.transformer.wte.weight.to(hidden.dtype).T).float()
-    losses = torch.nn.functional.cross_entropy(logits, ids[:, 1:][mask], reduction="sum")
-    return float(losses)
+    device = model.transformer.wte.weight.device
+    ids, counted = torch.from_numpy(batch).to(device), torch.from_numpy(new).to(device)
+    return float(model.losses(ids[:, :-1], ids[:, 1:], counted).sum())

@@ -15,12 +15,13 @@ from whole_files import as_json, partial, write_whole
 
 if TYPE_CHECKING:
     from gpt2 import Shape
+    from tokenizers import Tokenizer
     from torch import Tensor
 
 PROJECT = Path(__file__).resolve().parent.parent
 PROGRAM = "GPyT model/train.py"  # provenance.json says so in every folder that this program made
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "safetensors")
-END_OF_TEXT, PAD = 0, 1  # the ids of <|endoftext|> and <|pad|> in every tokenizer/ of this project
+END_OF_TEXT = "<|endoftext|>"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -35,11 +36,14 @@ class Identity:
     data: dict[str, Any]  # path, sha256, size, mtime_ns
     tokenizer: dict[str, Any]  # path, sha256
     options: dict[str, Any]
+    init_from: dict[str, Any] | None = None  # path, sha256 of the weights that the run goes on from
 
     @property
     def key(self) -> dict[str, Any]:
         """The same for a checkpoint: without the paths and times of the inputs."""
         digests = {"data": self.data["sha256"], "tokenizer": self.tokenizer["sha256"]}
+        if self.init_from is not None:
+            digests["init_from"] = self.init_from["sha256"]
         return {**digests, "options": self.options}
 
     def differences(self, provenance: dict[str, Any]) -> list[str]:
@@ -49,6 +53,10 @@ class Identity:
             for kind, mine in (("data", self.data), ("tokenizer", self.tokenizer))
             if mine["sha256"] != provenance[kind]["sha256"]
         ]
+        first, recorded_first = self.init_from or {}, provenance.get("init_from") or {}
+        if first.get("sha256") != recorded_first.get("sha256"):
+            found.append("another --init-from" if first and recorded_first else
+                         "no --init-from" if recorded_first else "--init-from")  # fmt: skip
         recorded = provenance["options"]
         for name, value in self.options.items():
             if recorded.get(name) != value:
@@ -119,51 +127,69 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def model_config(shape: Shape) -> dict[str, Any]:
+@dataclass(frozen=True)
+class SpecialIds:
+    """The ids that begin, end and fill a text: <|endoftext|> and <|pad|> of this project's tokenizers."""
+
+    begin: int = 0
+    end: int = 0
+    pad: int = 1
+
+    @property
+    def record(self) -> dict[str, int]:
+        return {"bos_token_id": self.begin, "eos_token_id": self.end, "pad_token_id": self.pad}
+
+
+def model_config(shape: Shape, ids: SpecialIds = SpecialIds()) -> dict[str, Any]:
     """config.json: every value that has a default of its own in transformers is written out."""
+    variant = shape.variant
     return {
-        "activation_function": "gelu_new",
+        "activation_function": variant.activation_function,
         "architectures": ["GPT2LMHeadModel"],
         "attn_pdrop": 0.0,  # no dropout: trained without, and further training should start likewise
-        "bos_token_id": END_OF_TEXT,  # transformers would assume 50256 for all three
         "dtype": "float32",
         "embd_pdrop": 0.0,
-        "eos_token_id": END_OF_TEXT,
         "initializer_range": 0.02,
-        "layer_norm_epsilon": 1e-05,
+        "layer_norm_epsilon": variant.layer_norm_epsilon,
         "model_type": "gpt2",
         "n_ctx": shape.block_size,  # llama.cpp's converter reads this name
         "n_embd": shape.n_embd,
         "n_head": shape.n_head,
-        "n_inner": None,
+        "n_inner": variant.n_inner,
         "n_layer": shape.n_layer,
         "n_positions": shape.block_size,
-        "pad_token_id": PAD,
         "reorder_and_upcast_attn": False,
         "resid_pdrop": 0.0,
-        "scale_attn_by_inverse_layer_idx": False,
-        "scale_attn_weights": True,
-        "tie_word_embeddings": True,
+        "scale_attn_by_inverse_layer_idx": variant.scale_attn_by_inverse_layer_idx,
+        "scale_attn_weights": variant.scale_attn_weights,
+        "tie_word_embeddings": variant.tie_word_embeddings,
         "transformers_version": version("transformers"),
         "use_cache": True,
         "vocab_size": shape.vocab_size,
+        **ids.record,  # transformers would assume 50256 for all three
     }
 
 
-def generation_config() -> dict[str, Any]:
+def generation_config(ids: SpecialIds = SpecialIds()) -> dict[str, Any]:
     """generation_config.json: where generation starts and stops."""
-    return {
-        "bos_token_id": END_OF_TEXT,
-        "eos_token_id": END_OF_TEXT,
-        "pad_token_id": PAD,
-        "transformers_version": version("transformers"),
-    }
+    return {**ids.record, "transformers_version": version("transformers")}
 
 
 class ModelFolder:
     """The output folder of one run: absent until its first save, loadable at every moment after it."""
 
-    def __init__(self, path: Path, shape: Shape, tokenizer: Path, identity: Identity) -> None:
+    def __init__(
+        self,
+        path: Path,
+        shape: Shape,
+        tokenizer: Path,
+        identity: Identity,
+        ids: SpecialIds = SpecialIds(),
+        held_out: dict[str, Any] | None = None,
+    ) -> None:
+        """held_out: the names of what nobody may learn from who goes on from this model."""
+        self.ids = ids
+        self.held_out = held_out or {}
         self.path = path
         self.shape = shape
         self.tokenizer = tokenizer
@@ -175,6 +201,10 @@ class ModelFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    @property
+    def log(self) -> Path:
+        return self.path / "training_log.jsonl"
+
     def describe(self, plan: dict[str, Any], figures: dict[str, Any], *, finished: bool) -> None:
         """Set what provenance.json will say from the next save on."""
         self.record = {
@@ -183,6 +213,8 @@ class ModelFolder:
             "data": self.identity.data,
             "tokenizer": self.identity.tokenizer,
             "options": self.identity.options,
+            **({"init_from": self.identity.init_from} if self.identity.init_from else {}),
+            "held_out": self.held_out,
             "plan": plan,
             "figures": figures,
             "versions": {name: version(name) for name in PACKAGES},
@@ -197,6 +229,28 @@ class ModelFolder:
         else:
             self._begin(weights)
 
+    def save_best(self, weights: dict[str, Tensor], bits_per_byte: float, step: int) -> None:
+        """Write weights that were measured; a resumed run finds what they have to be beaten by."""
+        self.save(weights)
+        # Not in the file of the weights: safetensors writes more than one remark in any order.
+        self.checkpoints.mkdir(exist_ok=True)
+        record = {"bits_per_byte": bits_per_byte, "step": step}
+        write_whole(self.checkpoints / "best.json", as_json(record))
+
+    def saved_best(self) -> tuple[float, int] | None:
+        """Bits per byte and step of the weights that are here, None where they were not measured."""
+        try:
+            record = json.loads((self.checkpoints / "best.json").read_text(encoding="utf-8"))
+            return float(record["bits_per_byte"]), int(record["step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def read_tokenizer(self) -> Tokenizer:
+        """The tokenizer of this model."""
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_file(str(self.tokenizer / "tokenizer.json"))
+
     def write(self, name: str, content: bytes) -> None:
         write_whole(self.path / name, content)
 
@@ -208,21 +262,28 @@ class ModelFolder:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def _begin(self, weights: dict[str, Tensor]) -> None:
-        from checkpoint import write_tensors
-
         beside = partial(self.path)
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
+        try:
+            self._fill(beside, weights)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)  # a full disk gets its room back
+            raise
+        self._take_place(beside)
+        self.begun = True
+
+    def _fill(self, beside: Path, weights: dict[str, Tensor]) -> None:
+        from checkpoint import write_tensors
+
         for name in TOKENIZER_FILES:
             if (self.tokenizer / name).is_file():
                 shutil.copyfile(self.tokenizer / name, beside / name)
         _name_tokenizer_class(beside / "tokenizer_config.json")
-        (beside / "config.json").write_bytes(as_json(model_config(self.shape)))
-        (beside / "generation_config.json").write_bytes(as_json(generation_config()))
+        (beside / "config.json").write_bytes(as_json(model_config(self.shape, self.ids)))
+        (beside / "generation_config.json").write_bytes(as_json(generation_config(self.ids)))
         (beside / "provenance.json").write_bytes(as_json(self.record))
         write_tensors(beside / "model.safetensors", weights, {"format": "pt"})
-        self._take_place(beside)
-        self.begun = True
 
     def _take_place(self, beside: Path) -> None:
         """Put the finished folder where an earlier model of this program, or nothing, was."""
@@ -247,6 +308,9 @@ def _name_tokenizer_class(config: Path) -> None:
     Version 5 writes TokenizersBackend, which version 4 does not know; GPT2Tokenizer, or no configuration at
     all, would replace the pre-tokenizer by GPT-2's own without a word.
     """
-    record = json.loads(config.read_text(encoding="utf-8"))
+    record = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     record["tokenizer_class"] = "PreTrainedTokenizerFast"
+    record.setdefault("split_special_tokens", True)
+    for role in ("bos_token", "eos_token", "unk_token"):  # GPT-2's own class knew them by heart
+        record.setdefault(role, END_OF_TEXT)
     config.write_bytes(as_json(record))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 import torch
+from ranks import ALONE, Ranks, local, rows_of_rank, whole
 from torch import Tensor, nn
 
 # Coefficients of the quintic iteration, tuned for a steep slope at zero; five rounds bring singular values
@@ -22,8 +23,8 @@ ADAMW_BETAS = (0.9, 0.95)  # GPT-3, appendix B
 def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     """A stack of matrices (M, rows, columns), rows <= columns, with all singular values brought near 1."""
     a, b, c = NEWTON_SCHULZ
-    X = matrices.to(dtype)
-    X = X / (X.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    # divided first: a small gradient would vanish in float16
+    X: Tensor = (matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(NEWTON_SCHULZ_ROUNDS):
         A = X @ X.mT
         B = torch.baddbmm(A, A, A, beta=b, alpha=c)
@@ -34,13 +35,19 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum whose every update is orthogonalised: each direction of a matrix moves by the same amount.
 
-    As torch.optim.Muon with adjust_lr_fn="original" and Nesterov momentum, but for two things: the fused
-    c_attn is taken as the three matrices that it holds, and all matrices of one shape go through the
-    iteration in one batch. Source: Jordan et al. 2024; q, k, v apart: modded-nanogpt.
+    As torch.optim.Muon with adjust_lr_fn="original" and Nesterov momentum, but for three things: the fused
+    c_attn is taken as the three matrices that it holds, all matrices of one shape go through the iteration in
+    one batch, and several ranks share that batch, each returning its matrices to the others.
+    Source: Jordan et al. 2024; q, k, v apart: modded-nanogpt.
+
+    found_inf, where set as GradScaler sets it for AdamW: a tensor, 1 where this step must change nothing.
     """
 
-    def __init__(self, weights: Iterable[nn.Parameter], dtype: torch.dtype) -> None:
+    found_inf: Tensor | None = None
+
+    def __init__(self, weights: Iterable[nn.Parameter], dtype: torch.dtype, ranks: Ranks = ALONE) -> None:
         self.compute_dtype = dtype
+        self.ranks = ranks
         super().__init__(weights, {"lr": MUON_LEARNING_RATE, "momentum": MUON_MOMENTUM})
 
     @torch.no_grad()
@@ -48,17 +55,32 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
             for weight in group["params"]:
-                for part, update in zip(
-                    _matrices(weight), _matrices(self._update(weight, group)), strict=True
-                ):
-                    by_shape.setdefault((update.shape[0], update.shape[1]), []).append((part, update))
+                updates = _matrices(whole(self._update(weight, group)))
+                rows, columns = updates[0].shape
+                parts = torch.split(local(weight), columns, dim=1)
+                for part, its_update in zip(parts, updates, strict=True):
+                    by_shape.setdefault((rows, columns), []).append((part, its_update))
             for (rows, columns), pairs in by_shape.items():
                 # GPT-2 stores (inputs, outputs): an update of unit spectral norm per output is scaled by this
                 rate = group["lr"] * math.sqrt(max(1.0, columns / rows))
-                stack = torch.stack([update if rows <= columns else update.mT for _, update in pairs])
-                steps = orthogonalize(stack, self.compute_dtype)
+                steps = self._orthogonalized(
+                    [update if rows <= columns else update.mT for _, update in pairs]
+                )
                 for (part, _), step in zip(pairs, steps, strict=True):
-                    part.add_(step if rows <= columns else step.mT, alpha=-rate)
+                    step = step if rows <= columns else step.mT
+                    if len(part) < rows:  # this rank holds some rows of the weight
+                        step = rows_of_rank(step, self.ranks)
+                    if self.found_inf is not None:
+                        step = torch.where(self.found_inf > 0, 0.0, step)
+                    part.add_(step, alpha=-rate)
+
+    def _orthogonalized(self, updates: list[Tensor]) -> Tensor:
+        """The updates (M, rows, columns) after the iteration, of which every rank does its part."""
+        each = -(-len(updates) // self.ranks.world)
+        mine = updates[self.ranks.rank * each : (self.ranks.rank + 1) * each]
+        missing = [torch.zeros_like(updates[0])] * (each - len(mine))
+        steps = orthogonalize(torch.stack([*mine, *missing]), self.compute_dtype)
+        return self.ranks.gather_rows(steps)[: len(updates)]
 
     def _update(self, weight: Tensor, group: dict[str, float]) -> Tensor:
         """The weight's Nesterov momentum after its new gradient."""
@@ -67,7 +89,11 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state["momentum"] = torch.zeros_like(weight)
         momentum: Tensor = state["momentum"]
-        momentum.lerp_(weight.grad, 1 - group["momentum"])
+        if self.found_inf is None:
+            momentum.lerp_(weight.grad, 1 - group["momentum"])
+        else:
+            moved = momentum.lerp(weight.grad, 1 - group["momentum"])
+            momentum.copy_(torch.where(self.found_inf > 0, momentum, moved))
         return weight.grad.lerp(momentum, group["momentum"])
 
 
@@ -77,9 +103,11 @@ def _matrices(weight: Tensor) -> tuple[Tensor, ...]:
     return torch.split(weight, rows, dim=1) if columns == 3 * rows else (weight,)
 
 
-def build_optimizers(model: nn.Module, dtype: torch.dtype) -> tuple[Muon, torch.optim.AdamW]:
+def build_optimizers(
+    model: nn.Module, dtype: torch.dtype, ranks: Ranks = ALONE
+) -> tuple[Muon, torch.optim.AdamW]:
     """Muon over the matrices of the blocks, AdamW over everything else."""
     matrices = [weight for name, weight in model.named_parameters() if ".h." in name and weight.dim() == 2]
     others = [weight for name, weight in model.named_parameters() if ".h." not in name or weight.dim() < 2]
     adamw = torch.optim.AdamW(others, lr=ADAMW_LEARNING_RATE, betas=ADAMW_BETAS, weight_decay=0.0, fused=True)
-    return Muon(matrices, dtype), adamw
+    return Muon(matrices, dtype, ranks), adamw

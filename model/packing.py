@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from fill_in_the_middle import ADDED
+from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from fill_in_the_middle import FillInTheMiddle, Turned
     from token_dataset import TokenSplit
 
-END_OF_TEXT = 0  # the id of <|endoftext|>, which closes each document and so precedes the next
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the documents."""
+
+    documents: NDArray[np.int64]  # (D,) in the order of this epoch
+    lengths: NDArray[np.int64]  # (D,) tokens of each, in the same order
+    ends: NDArray[np.int64]  # (D,) where each ends in the stream
+    rows: NDArray[np.int64]  # the order of the rows
+    turned: Turned | None
 
 
 class PackedRows:
@@ -24,41 +37,59 @@ class PackedRows:
     resumes exactly there.
     """
 
-    def __init__(self, split: TokenSplit, block_size: int, seed: int) -> None:
+    def __init__(
+        self, split: TokenSplit, block_size: int, seed: int, turning: FillInTheMiddle | None = None
+    ) -> None:
         self.tokens = split.tokens
-        self.starts = np.asarray(split.offsets[:-1])
-        self.lengths = np.diff(split.offsets)
+        self.starts = split.starts
+        self.lengths = split.lengths
         self.block_size = block_size
         self.seed = seed
-        self.rows_per_epoch = -(-len(self.tokens) // block_size)
+        self.turning = turning
+        added = 0 if turning is None else ADDED * turning.count(self.lengths)
+        self.size = split.size + added  # tokens of an epoch
+        self.rows_per_epoch = -(-self.size // block_size)
         self._epoch = lru_cache(maxsize=2)(self._shuffle)  # a batch may straddle two epochs
 
-    def _shuffle(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """An epoch's order of documents, where each of them ends in the stream, and its order of rows."""
-        random = np.random.default_rng([self.seed, epoch])
+    def _shuffle(self, number: int) -> Epoch:
+        random = np.random.default_rng([self.seed, number])
         documents = random.permutation(len(self.lengths))
-        return documents, np.cumsum(self.lengths[documents]), random.permutation(self.rows_per_epoch)
+        rows = random.permutation(self.rows_per_epoch)
+        lengths, turned = self.lengths, None
+        if self.turning is not None:
+            turned = self.turning.turn(lengths, random)
+            lengths = lengths + ADDED * turned.chosen
+        lengths = lengths[documents]
+        return Epoch(documents, lengths, np.cumsum(lengths), rows, turned)
 
-    def row(self, number: int) -> np.ndarray:
+    def row(self, number: int) -> NDArray[np.int64]:
         """The block_size + 1 tokens of a row: its inputs and, one further, its targets."""
-        epoch, index = divmod(number, self.rows_per_epoch)
-        documents, ends, rows = self._epoch(epoch)
+        number, index = divmod(number, self.rows_per_epoch)
+        epoch = self._epoch(number)
         row = np.empty(self.block_size + 1, dtype=np.int64)
         # The stream of inputs is one <|endoftext|> and then the documents: target p is token p of the
         # stream, its input token p - 1, which at p = 0 is the last document's closing token.
-        position = int(rows[index]) * self.block_size - 1
+        position = int(epoch.rows[index]) * self.block_size - 1
         filled = 0
         while filled < len(row):
-            position %= len(self.tokens)
-            place = int(np.searchsorted(ends, position, side="right"))
-            document = documents[place]
-            within = position - (int(ends[place]) - int(self.lengths[document]))
-            count = min(len(row) - filled, int(self.lengths[document]) - within)
-            start = int(self.starts[document]) + within
-            row[filled : filled + count] = self.tokens[start : start + count]
+            position %= self.size
+            place = int(np.searchsorted(epoch.ends, position, side="right"))
+            length = int(epoch.lengths[place])
+            within = position - (int(epoch.ends[place]) - length)
+            count = min(len(row) - filled, length - within)
+            row[filled : filled + count] = self._read(epoch, int(epoch.documents[place]), within, count)
             filled += count
             position += count
         return row
+
+    def _read(self, epoch: Epoch, document: int, within: int, count: int) -> NDArray[np.integer]:
+        """`count` tokens of a document, as it is in this epoch."""
+        start = int(self.starts[document])
+        if self.turning is None or epoch.turned is None or not epoch.turned.chosen[document]:
+            return self.tokens[start + within : start + within + count]
+        whole = self.tokens[start : start + int(self.lengths[document])]
+        cuts, suffix_first = epoch.turned.cuts[document], bool(epoch.turned.suffix_first[document])
+        return self.turning.apply(whole, cuts, suffix_first=suffix_first)[within : within + count]
 
     def batch(self, first_row: int, rows: int) -> tuple[Tensor, Tensor]:
         """Rows first_row ... first_row + rows - 1 as inputs and targets, both (rows, block_size)."""

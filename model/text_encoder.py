@@ -31,7 +31,8 @@ class EncoderError(ValueError):
 class TextEncoder:
     """Encodes with tiktoken what it can, and the rest with tokenizers: the ids are the same."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, end_of_text_id: int | None = None) -> None:
+        """end_of_text_id: the token that closes a document, where that is not <|endoftext|>."""
         from tokenizers import Tokenizer
 
         path = folder / "tokenizer.json"
@@ -44,7 +45,7 @@ class TextEncoder:
         except Exception as error:  # tokenizers raises nothing narrower, whatever is wrong with the file
             raise EncoderError(f"it is no tokenizer ({error}): {remedy}") from error
         self.tokenizer.encode_special_tokens = True  # not part of the file
-        end_of_text = self.tokenizer.token_to_id(END_OF_TEXT)
+        end_of_text = self.tokenizer.token_to_id(END_OF_TEXT) if end_of_text_id is None else end_of_text_id
         if end_of_text is None:
             raise EncoderError(f"it has no {END_OF_TEXT}: {remedy}")
         self.end_of_text_id: int = end_of_text

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,29 @@ class TokenSplit:
     repository: NDArray[np.int32]  # (D,) index into repositories
     repositories: list[str]
     paths: list[str]
+    kept: NDArray[np.int64] | None = None  # the documents to learn from, where these are not all
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """Where in tokens each document to learn from begins."""
+        starts = np.asarray(self.offsets[:-1])
+        return starts if self.kept is None else starts[self.kept]
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each document to learn from, its closing <|endoftext|> among them."""
+        lengths = np.diff(self.offsets)
+        return lengths if self.kept is None else lengths[self.kept]
+
+    @cached_property
+    def size(self) -> int:
+        """Tokens of all documents to learn from."""
+        return int(self.lengths.sum())
+
+    @cached_property
+    def size_bytes(self) -> int:
+        """Bytes of their texts."""
+        return int((self.text_bytes if self.kept is None else self.text_bytes[self.kept]).sum())
 
 
 @dataclass(frozen=True)
@@ -70,17 +94,20 @@ class TokenDataset:
     tokenizer_sha256: str  # of tokenizer.json
 
 
-def encode_corpus(data: Path, tokenizer: Path, cache: Path, *, threads: int) -> TokenDataset:
+def encode_corpus(
+    data: Path, tokenizer: Path, cache: Path, *, threads: int, end_of_text_id: int | None = None
+) -> TokenDataset:
     """The documents of data.txt as ids of the tokenizer in that folder; from cache if they are there already.
 
     Whether they are is decided by size and mtime of data.txt first, then by its content. While encoding, the
     cache also holds a copy of data.txt, the table of `datasets`. A kill leaves nothing that counts. Several
     processes may start at once, but each would encode: let one go first.
+    end_of_text_id: what closes a document where that is not <|endoftext|>.
 
     Raises: TokenDatasetError for a data.txt or a tokenizer that is missing or damaged.
     """
     try:
-        return _encode_corpus(data, TextEncoder(tokenizer), cache, threads)
+        return _encode_corpus(data, TextEncoder(tokenizer, end_of_text_id), cache, threads)
     except (EncoderError, SourceFilesError) as error:
         raise TokenDatasetError(str(error)) from None
 
@@ -94,11 +121,13 @@ def _encode_corpus(data: Path, encoder: TextEncoder, cache: Path, threads: int) 
     state = {"path": str(data.resolve()), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
     for folder in sorted(cache.glob("tokens-*")):
         meta = _read_meta(folder)
-        if meta and meta["state"] == state and meta["tokenizer_sha256"] == encoder.sha256:
+        same_ids = ("tokenizer_sha256", encoder.sha256), ("end_of_text_id", encoder.end_of_text_id)
+        if meta and meta["state"] == state and all(meta[name] == value for name, value in same_ids):
             return _load(folder, meta)
     with data.open("rb") as file:
         data_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    key = hashlib.sha256(f"{FORMAT} {data_sha256} {encoder.sha256}".encode()).hexdigest()[:16]
+    identity = f"{FORMAT} {data_sha256} {encoder.sha256} {encoder.end_of_text_id}"
+    key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     folder = cache / f"tokens-{key}"
     meta = _read_meta(folder)
     if meta is None:

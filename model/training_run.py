@@ -5,36 +5,38 @@ from __future__ import annotations
 import math
 import signal
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from budget import Plan
 from checkpoint import CheckpointError, checkpoints, load_checkpoint, save_checkpoint
-from gpt2 import Shape
-from held_out import HeldOutScore, sample_files, score
+from glimpses import SHARES, glimpse
+from held_out_watch import Best, HeldOutWatch
 from packing import PackedRows
+from ranks import ALONE, Ranks
+from run_record import plan_record
 from schedule import Timetable
-from training import DivergedError, Trainer
+from training import DivergedError, Trainer, Weights
 from training_log import TrainingLog, read_log
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from budget import Machine
+    from budget import Plan
+    from fill_in_the_middle import FillInTheMiddle
+    from held_out import HeldOutScore
+    from machine import Machine
     from model_folder import ModelFolder
     from progress import Progress
+    from tensorboard_report import TensorBoardReport
     from token_dataset import TokenDataset
     from torch import Tensor
 
 LOG_ROWS = 500  # rows of training_log.jsonl in a run, whatever its length
 CHECKPOINT_SECONDS = 30.0  # between two checkpoints, and longer where saving takes more than 2 % of it
 CHECKPOINT_SHARE = 0.02
-EVALUATION_SECONDS = 12.0  # for a measurement at most
-EVALUATION_SHARE = 0.02  # of the run, for those on the way
-FORWARD_GAIN = 1.5  # a scored token against a trained one: a third of the work, half of it twice
 MOST_RESTARTS = 3  # of a diverging run, at half the learning rate each time
-DELTA = 1e-9
 
 
 class RunFailedError(RuntimeError):
@@ -49,18 +51,15 @@ class Ending:
     seconds: float
 
 
-def plan_record(plan: Plan, machine: Machine) -> dict[str, Any]:
-    """A plan as JSON, for provenance.json, the model card and a resume."""
-    record = asdict(plan)
-    shape = record.pop("shape")
-    return {**shape, "parameters": plan.shape.parameters, **record, "machine": machine.name}
+@dataclass(frozen=True)
+class Extras:
+    """What a plain run does without."""
 
-
-def plan_from_record(record: dict[str, Any]) -> Plan:
-    """The plan that a record describes."""
-    shape = Shape(**{name: record[name] for name in Shape.__dataclass_fields__})
-    rest = {name: record[name] for name in Plan.__dataclass_fields__ if name != "shape"}
-    return Plan(shape, **rest)
+    ranks: Ranks = ALONE
+    sharded: bool = False
+    turning: FillInTheMiddle | None = None
+    first_weights: Callable[[], Weights] | None = None  # of the model that the run goes on from
+    report: TensorBoardReport | None = None
 
 
 class Run:
@@ -74,27 +73,41 @@ class Run:
         folder: ModelFolder,
         progress: Progress,
         seed: int,
+        extras: Extras = Extras(),
     ) -> None:
         self.plan = plan
         self.dataset = dataset
         self.folder = folder
         self.progress = progress
+        self.extras = extras
+        self.ranks = extras.ranks
         self.timetable = Timetable(plan.steps, plan.seconds)
-        rows = PackedRows(dataset.train, plan.shape.block_size, seed)
-        self.trainer = Trainer(plan, machine, rows, self.timetable, seed)
-        self.log = TrainingLog()
-        self.bytes_per_token = int(dataset.train.text_bytes.sum()) / len(dataset.train.tokens)
+        self.rows = PackedRows(dataset.train, plan.shape.block_size, seed, extras.turning)
+        self.trainer = self._new_trainer(machine)
+        self.log = TrainingLog(report=extras.report)
+        self.bytes_per_token = dataset.train.size_bytes / dataset.train.size
+        self.watch = HeldOutWatch(plan, dataset, self.bytes_per_token)
         self.log_every = max(1, plan.steps // LOG_ROWS)
         self.elapsed_before = 0.0  # seconds of stepping in earlier starts of this run
         self.started = time.perf_counter()
+        self.elapsed = 0.0  # seconds of stepping, by the clock of the first rank
+        self.losses: list[Tensor] = []  # since the last row of the log
         self.divergences = 0
         self.interrupted = False
         self.last_save = self.started
         self.save_seconds = 0.0
 
-    @property
-    def elapsed(self) -> float:
-        return self.elapsed_before + time.perf_counter() - self.started
+    def _new_trainer(self, machine: Machine) -> Trainer:
+        return Trainer(
+            self.plan,
+            machine,
+            self.rows,
+            self.timetable,
+            self.rows.seed,
+            self.ranks,
+            sharded=self.extras.sharded,
+            first_weights=self.extras.first_weights,
+        )
 
     @property
     def tokens(self) -> int:
@@ -104,25 +117,47 @@ class Run:
         """Nats per training token -> bits per byte of training text."""
         return loss / math.log(2) / self.bytes_per_token
 
+    # Going on where it stopped
+
     def resume(self) -> Path:
         """Continue from the newest sound checkpoint, which is returned.
 
         Corrections that the log knows beyond it will be made again, at the same steps.
         """
-        path, tensors, record = self._newest_checkpoint()
-        self._restore(record, tensors)
-        rows = read_log(self.folder.path / "training_log.jsonl")
+        path, record = self._go_back()
+        rows = self.ranks.from_first(read_log(self.folder.log) if self.ranks.first else [])
         for row in rows:
             if "planned_steps" in row:
                 self.timetable.corrections.setdefault(row["step"], row["planned_steps"])
         self.folder.begun = True
-        self.log = TrainingLog([row for row in rows if row["step"] <= self.timetable.step])
-        self.log.settle(self.folder.path / "training_log.jsonl")
+        best = self.ranks.from_first(self.folder.saved_best() if self.ranks.first else None)
+        self.watch.best = None if best is None else Best(*best)
+        self.log = TrainingLog(
+            [row for row in rows if row["step"] <= self.timetable.step], self.extras.report
+        )
+        if self.ranks.first:
+            self.log.settle(self.folder.log)
         self.elapsed_before = record["elapsed"]
         self.divergences = record["divergences"]
         return path
 
-    def _newest_checkpoint(self) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
+    def _go_back(self) -> tuple[Path, dict[str, Any]]:
+        """Restore the newest sound checkpoint, which the first rank reads for all."""
+        path, tensors = self.folder.checkpoints, None
+        record: dict[str, Any] = {}
+        if self.ranks.first:
+            path, tensors, record = self._newest_checkpoint()
+        record = self.ranks.from_first(record)
+        self.trainer.load(self.ranks.tensors_from_first(tensors))
+        self.trainer.mean_loss, self.trainer.worst_loss = record["mean_loss"], record["worst_loss"]
+        self.trainer.caution = record["caution"]
+        self.timetable.step = record["step"]
+        self.timetable.steps = record["steps"]
+        self.timetable.progress = record["progress"]
+        self.timetable.corrections = {int(step): steps for step, steps in record["corrections"].items()}
+        return path, record
+
+    def _newest_checkpoint(self) -> tuple[Path, Weights, dict[str, Any]]:
         """The newest checkpoint that is whole and of this run. Raises CheckpointError if there is none."""
         problems = []
         for path in reversed(checkpoints(self.folder.checkpoints)):
@@ -139,45 +174,44 @@ class Run:
         reason = "; ".join(problems) or f"there is no checkpoint: {self.folder.checkpoints.absolute()}"
         raise CheckpointError(f"{reason}: to begin anew add --restart")
 
-    def _restore(self, record: dict[str, Any], tensors: dict[str, Any]) -> None:
-        self.trainer.load(tensors)
-        self.trainer.mean_loss = record["mean_loss"]
-        self.timetable.step = record["step"]
-        self.timetable.steps = record["steps"]
-        self.timetable.progress = record["progress"]
-        self.timetable.corrections = {int(step): steps for step, steps in record["corrections"].items()}
-        self.trainer.caution = record["caution"]
+    # Stepping
 
     def train(self) -> Ending:
         """Step until the timetable is done or somebody interrupts; either way the last state is saved."""
         previous = [signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)]
         self.started = self.last_save = time.perf_counter()
+        self.elapsed = self.elapsed_before
         self.timetable.start(self.elapsed)
-        evaluations = self._evaluation_points()
-        losses: list[float] = []
+        looks = self.watch.points(self.timetable.progress)
+        glimpses = [share for share in SHARES if share > self.timetable.progress]
+        stop = False
         try:
-            while not self.timetable.done and not self.interrupted:
+            if self.extras.first_weights is not None and self.timetable.step == 0:
+                self.save()
+                self._look("before")
+            while not self.timetable.done and not stop:
+                self.losses.append(self.trainer.step())
+                stop, save = self._agree()
                 try:
-                    losses.append(self.trainer.step())
+                    self._observe()
                 except DivergedError as error:
                     self._recover(error)
-                    losses.clear()
                     continue
                 self._follow_the_clock()
-                if self.timetable.step % self.log_every == 0 or self.timetable.done:
-                    self._report(losses)
-                    losses.clear()
-                if evaluations and self.timetable.progress >= evaluations[0]:
+                if looks and self.timetable.progress >= looks[0]:
                     self.save()
-                    self._evaluate_on_the_way(evaluations.pop(0))
-                elif time.perf_counter() - self.last_save >= self._save_interval():
+                    self._look(f"at {looks.pop(0):.0%} of the run")
+                elif save:
                     self.save()
+                if glimpses and self.timetable.progress >= glimpses[0] - 1e-9:
+                    glimpses.pop(0)
+                    self._glimpse()
             self.save()
         finally:
             self.progress.close()
             for number, handler in zip((signal.SIGINT, signal.SIGTERM), previous, strict=True):
                 signal.signal(number, handler)
-        return Ending(self.interrupted and not self.timetable.done, self.elapsed)
+        return Ending(stop and not self.timetable.done, self.elapsed)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         """Let the step finish; a second signal is taken by the system's own handler."""
@@ -185,23 +219,48 @@ class Run:
         signal.signal(number, signal.default_int_handler)
         self.progress.say("stopping after this step: the model and its place in the data are saved")
 
+    def _agree(self) -> tuple[bool, bool]:
+        """Whether to stop and whether to save: any rank may be asked, the first one's clock counts."""
+        now = time.perf_counter()
+        elapsed = self.elapsed_before + now - self.started
+        save = now - self.last_save >= self._save_interval()
+        clock = [elapsed, float(save)] if self.ranks.first else [0.0, 0.0]
+        self.elapsed, save_asked, stop_asked = self.ranks.sum([*clock, float(self.interrupted)])
+        return stop_asked > 0, save_asked > 0
+
+    def _observe(self) -> None:
+        """Report the newest steps; a GPU's losses are asked for only when a row of the log is due."""
+        due = self.timetable.step % self.log_every == 0 or self.timetable.done
+        if self.trainer.deferred and not due:
+            return
+        values = [float(loss) for loss in self.losses[-1:]]
+        if self.trainer.deferred:
+            values = [float(loss) for loss in self.losses]
+        for value in values:
+            self.trainer.observe(value)
+        finite = [value for value in map(float, self.losses) if math.isfinite(value)]
+        loss = sum(finite) / len(finite) if finite else math.nan
+        row: dict[str, Any] = {
+            "step": self.timetable.step,
+            "tokens": self.tokens,
+            "seconds": round(self.elapsed, 2),
+            "loss": round(loss, 4) if finite else None,
+            "bits_per_byte": round(self.bits_per_byte(loss), 4) if finite else None,
+            "learning_rate": round(self.timetable.factor * self.trainer.caution * self.plan.rate, 4),
+        }
+        if skipped := int(self.trainer.skipped):
+            row["skipped"] = skipped
+        row |= self.progress.speed(row)
+        if due:
+            if finite:
+                self.log.add(row)
+            self.losses.clear()
+        self.progress.show(self.timetable, row, self._seconds_left(), self.trainer.machine.peak_memory)
+
     def _follow_the_clock(self) -> None:
         if self.timetable.wants_correction():
             self.timetable.correct(self.elapsed)
             self.log.add({"step": self.timetable.step, "planned_steps": self.timetable.steps})
-
-    def _report(self, losses: list[float]) -> None:
-        loss = sum(losses) / len(losses)
-        row = {
-            "step": self.timetable.step,
-            "tokens": self.tokens,
-            "seconds": round(self.elapsed, 2),
-            "loss": round(loss, 4),
-            "bits_per_byte": round(self.bits_per_byte(loss), 4),
-            "learning_rate": round(self.timetable.factor * self.trainer.caution, 4),
-        }
-        self.log.add(row)
-        self.progress.show(self.timetable, row, self._seconds_left())
 
     def _seconds_left(self) -> float:
         if self.timetable.seconds is not None:
@@ -212,15 +271,34 @@ class Run:
         budget = self.plan.seconds or self.plan.steps * self.plan.seconds_per_step
         return max(min(CHECKPOINT_SECONDS, budget / 8), self.save_seconds / CHECKPOINT_SHARE)
 
+    # Saving
+
     def save(self) -> None:
-        """Write the model and a checkpoint of everything the next step depends on."""
+        """Write a checkpoint of all that the next step needs, and the model, unless a better one is there."""
         before = time.perf_counter()
         if not self.trainer.weights_are_finite():
             return
-        figures = {"step": self.timetable.step, "tokens": self.tokens, "seconds": round(self.elapsed, 1)}
-        if not self.folder.begun:
-            self.folder.describe(plan_record(self.plan, self.trainer.machine), figures, finished=False)
-        self.folder.save(dict(self.trainer.model.named_parameters()))
+        tensors = self.trainer.tensors()  # of all ranks
+        if self.ranks.first:
+            if not self.folder.begun:
+                figures = {
+                    "step": self.timetable.step,
+                    "tokens": self.tokens,
+                    "seconds": round(self.elapsed, 1),
+                }
+                self.folder.describe(plan_record(self.plan, self.trainer.machine), figures, finished=False)
+            if self.watch.best is None:
+                self.folder.save({name: tensors[f"model/{name}"] for name in self._names()})
+            self._write_checkpoint(tensors)
+            self.log.settle(self.folder.log)
+        self.folder.begun = True
+        self.last_save = time.perf_counter()
+        self.save_seconds = self.last_save - before
+
+    def _names(self) -> list[str]:
+        return [name for name, _ in self.trainer.model.named_parameters()]
+
+    def _write_checkpoint(self, tensors: Weights) -> None:
         record = {
             "identity": self.folder.identity.key,
             "plan": plan_record(self.plan, self.trainer.machine),
@@ -230,13 +308,11 @@ class Run:
             "corrections": self.timetable.corrections,
             "caution": self.trainer.caution,
             "mean_loss": self.trainer.mean_loss,
+            "worst_loss": self.trainer.worst_loss,
             "elapsed": self.elapsed,
             "divergences": self.divergences,
         }
-        save_checkpoint(self.folder.checkpoints, self.timetable.step, self.trainer.tensors(), record)
-        self.log.settle(self.folder.path / "training_log.jsonl")
-        self.last_save = time.perf_counter()
-        self.save_seconds = self.last_save - before
+        save_checkpoint(self.folder.checkpoints, self.timetable.step, tensors, record)
 
     def _recover(self, error: DivergedError) -> None:
         """Go back to the last checkpoint, or the beginning, and on at half the learning rate."""
@@ -247,9 +323,9 @@ class Run:
                 f" each time; the last good weights are kept: {self.folder.path.absolute()}"
             )
         caution = self.trainer.caution / 2
+        self.losses.clear()
         if self.folder.begun:
-            _, tensors, record = self._newest_checkpoint()
-            self._restore(record, tensors)
+            self._go_back()
         else:
             self._begin_again()
         self.trainer.caution = caution
@@ -261,35 +337,31 @@ class Run:
     def _begin_again(self) -> None:
         """The state before the first step."""
         self.timetable.step, self.timetable.progress = 0, 0.0
-        rows, seed = self.trainer.rows, self.trainer.rows.seed
-        self.trainer = Trainer(self.plan, self.trainer.machine, rows, self.timetable, seed)
+        self.trainer = self._new_trainer(self.trainer.machine)
 
-    def sample_bytes(self) -> int:
-        """Held-out bytes that can be scored in time: a power of two of kilobytes, 64 kB to 16 MB.
+    # Looking
 
-        A coarse step, so that runs of similar speed are measured on the same files. Whole files differ by so
-        much (one model had 1.57 bits per byte on 10 of them, 1.66 on 83) that only the same files compare.
-        """
-        bytes_per_second = self.plan.tokens_per_second * FORWARD_GAIN * self.bytes_per_token
-        kilobytes = min(16_384, max(64.0, EVALUATION_SECONDS * bytes_per_second / 1000))
-        return int(1000 * 2 ** math.floor(math.log2(kilobytes)))
-
-    def _evaluation_points(self) -> list[float]:
-        """At which shares of the run to look at held-out files: as often as 2 % of its time allow."""
-        if not len(self.dataset.held_out.text_bytes):
-            return []
-        budget = self.plan.seconds or self.plan.steps * self.plan.seconds_per_step
-        count = min(20, int(budget * EVALUATION_SHARE / EVALUATION_SECONDS))
-        points = [(number + 1) / (count + 1) for number in range(count)]
-        return [point for point in points if point > self.timetable.progress + DELTA]
-
-    def _evaluate_on_the_way(self, share: float) -> None:
+    def _look(self, when: str) -> None:
+        """Measure the model, whose run is saved already; keep its weights if it is the best so far."""
+        if not self.watch.files:
+            return
         measured = self.evaluate()
         row = {"step": self.timetable.step, "tokens": self.tokens, "seconds": round(self.elapsed, 2)}
         self.log.add({**row, "held_out": round(measured.bits_per_byte, 4)})
-        self.progress.say(f"held out: {measured.bits_per_byte:.3f} bits per byte at {share:.0%} of the run")
+        self.progress.say(f"held out: {measured.bits_per_byte:.3f} bits per byte {when}")
 
     def evaluate(self) -> HeldOutScore:
-        """Score the model on a fixed sample of whole held-out files."""
-        split = self.dataset.held_out
-        return score(self.trainer.model, split, sample_files(split, self.sample_bytes()))
+        """Score the model on a fixed sample of whole held-out files; the folder holds the best so far."""
+        measured = self.watch.measure(self.trainer.model, self.ranks)
+        if self.watch.is_best(measured, self.timetable.step):
+            weights = self.trainer.weights()
+            if self.ranks.first:
+                self.folder.save_best(weights, measured.bits_per_byte, self.timetable.step)
+        return measured
+
+    def _glimpse(self) -> None:
+        tokenizer = self.folder.read_tokenizer()
+        end, seed = self.dataset.end_of_text_id, self.rows.seed
+        text = glimpse(self.trainer.model, tokenizer, end, seed)
+        self.log.add({"step": self.timetable.step, "sample": text})
+        self.progress.show_sample(text)

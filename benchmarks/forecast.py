@@ -1,0 +1,167 @@
+"""The points behind the forecast of model/train.py, and the fit that its constants come from.
+
+    python benchmarks/forecast.py --data data.txt --tokenizer tokenizer
+    python benchmarks/forecast.py --fit                                    # the points that are there already
+    python benchmarks/forecast.py --points 2x128:1M 4x256:3M --threads 1   # layers x width : tokens
+
+Each point is a whole run of `model/train.py --steps` with that shape; its held-out bits per byte do not
+depend on how fast the machine is, so a shared one serves as well. The points are kept in --record, one JSON
+object a line, and are not run twice. Prints each with what the fit says of it, its largest error, and the
+constants for model/expected_loss.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from journey import PROJECT, HelpFormatter
+
+sys.path.insert(0, str(PROJECT / "model"))
+
+POINTS = (
+    *("2x128:1M", "3x192:1M", "4x256:1M", "2x128:3M", "3x192:3M", "4x256:3M"),
+    *("6x384:1M", "2x128:8M", "3x192:8M", "4x256:6M"),
+)
+STEP_TOKENS = 2048  # what model/train.py takes a step for when it chooses the batch
+EXPONENTS = np.arange(0.10, 1.01, 0.02)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run: what it was given and what it came to."""
+
+    n_layer: int
+    n_embd: int
+    parameters: int
+    tokens: int
+    corpus_tokens: int
+    bits_per_byte: float
+
+
+def parse_point(text: str) -> tuple[int, int, float]:
+    """ "4x256:3M" -> (4, 256, 3e6)."""
+    match = re.fullmatch(r"(\d+)x(\d+):([\d.]+)M", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text} is not LAYERSxWIDTH:TOKENSM, as in 4x256:3M")
+    return int(match[1]), int(match[2]), float(match[3]) * 1e6
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data.txt"), help="documents")
+    parser.add_argument("--tokenizer", type=Path, default=Path("tokenizer"), help="folder of the tokenizer")
+    parser.add_argument(
+        "--points", type=parse_point, nargs="+", default=[*map(parse_point, POINTS)], help="runs to make"
+    )
+    parser.add_argument(
+        "--record", type=Path, default=Path("forecast.jsonl"), help="where the points are kept"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of each run")
+    parser.add_argument("--fit", action="store_true", help="make no runs")
+    return parser
+
+
+def read_points(record: Path) -> list[Point]:
+    if not record.exists():
+        return []
+    return [Point(**json.loads(line)) for line in record.read_text(encoding="utf-8").splitlines()]
+
+
+def run_point(options: argparse.Namespace, n_layer: int, n_embd: int, tokens: float) -> Point:
+    """Train a model on so many tokens. Raises SystemExit where train.py does not succeed."""
+    output = options.record.with_name(f"forecast-{n_layer}x{n_embd}-{tokens / 1e6:g}M")
+    context = 512 if n_embd >= 384 else 256
+    shape = ["--n-layer", str(n_layer), "--n-embd", str(n_embd), "--block-size", str(context)]
+    files = ["--data", str(options.data), "--tokenizer", str(options.tokenizer), "--output", str(output)]
+    steps = str(round(planned_steps(tokens, context)))
+    machine = ["--threads", str(options.threads), "--device", "cpu"]
+    command = [sys.executable, str(PROJECT / "model/train.py"), *files, *shape, "--steps", steps, *machine]
+    done = subprocess.run(command, check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    provenance = json.loads((output / "provenance.json").read_text(encoding="utf-8"))
+    plan, figures = provenance["plan"], provenance["figures"]
+    return Point(
+        n_layer,
+        n_embd,
+        plan["parameters"],
+        figures["tokens"],
+        round(figures["tokens"] / figures["epochs"]),
+        figures["held_out_bits_per_byte"],
+    )
+
+
+def planned_steps(tokens: float, context: int) -> float:
+    """Steps after which a run has seen about so many tokens: its batch grows with its length."""
+    from budget import BATCH_TOKENS_AT
+
+    steps = tokens / STEP_TOKENS
+    for _ in range(20):
+        batch = STEP_TOKENS * max(1.0, steps * STEP_TOKENS / BATCH_TOKENS_AT) ** 0.5
+        steps = tokens / (max(1, round(batch / context)) * context)
+    return steps
+
+
+def fit(points: list[Point]) -> tuple[float, float, float, float, float]:
+    """(E, A, alpha, B, beta) of E + A / N^alpha + B / D^beta with the least squared relative error.
+
+    The exponents come from a grid, the rest from linear least squares; negative terms are refused.
+    Source of the form: Hoffmann et al. 2022, section 3.3.
+    """
+    from expected_loss import effective_tokens
+
+    N = np.array([point.parameters for point in points], dtype=float)
+    D = np.array([effective_tokens(point.tokens, point.corpus_tokens) for point in points])
+    bits = np.array([point.bits_per_byte for point in points])
+    best, constants = np.inf, (0.0, 0.0, 0.0, 0.0, 0.0)
+    for alpha in EXPONENTS:
+        for beta in EXPONENTS:
+            terms = np.stack([np.ones_like(N), N**-alpha, D**-beta], axis=1)
+            weights, *_ = np.linalg.lstsq(terms / bits[:, None], np.ones_like(bits), rcond=None)
+            error = float(np.square(terms @ weights / bits - 1).sum())
+            if weights.min() >= 0 and error < best:
+                best, constants = error, (weights[0], weights[1], alpha, weights[2], beta)
+    E, A, alpha, B, beta = map(float, constants)
+    return E, A, alpha, B, beta
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = build_parser().parse_args(argv)
+    points = read_points(options.record)
+    for n_layer, n_embd, tokens in [] if options.fit else options.points:
+        known = [point for point in points if (point.n_layer, point.n_embd) == (n_layer, n_embd)]
+        if any(abs(point.tokens / tokens - 1) < 0.1 for point in known):
+            continue
+        points.append(run_point(options, n_layer, n_embd, tokens))
+        with options.record.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(points[-1].__dict__) + "\n")
+    if len(points) < 5:
+        raise SystemExit(f"{len(points)} points are too few for five constants")
+    E, A, alpha, B, beta = fit(points)
+    print(f"{'shape':>8}{'parameters':>12}{'tokens':>12}{'measured':>10}{'fitted':>8}{'error':>8}")
+    worst = 0.0
+    for point in points:
+        from expected_loss import effective_tokens
+
+        D = effective_tokens(point.tokens, point.corpus_tokens)
+        fitted = E + A * point.parameters**-alpha + B * D**-beta
+        error = fitted / point.bits_per_byte - 1
+        worst = max(worst, abs(error))
+        shape = f"{point.n_layer}x{point.n_embd}"
+        print(
+            f"{shape:>8}{point.parameters:>12,}{point.tokens:>12,}{point.bits_per_byte:>10.3f}{fitted:>8.3f}{error:>+8.1%}"
+        )
+    print(f"largest error {worst:.1%}")
+    print(f"E, A, ALPHA, B, BETA = {E:.4g}, {A:.4g}, {alpha:.2f}, {B:.4g}, {beta:.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
