@@ -118,7 +118,7 @@ class GitHubCollecting:
             ThreadPoolExecutor(1, "search") as searcher,
             ThreadPoolExecutor(jobs, "clone") as cloners,
         ):
-            searching = searcher.submit(self._search, github)
+            searching = searcher.submit(self.search_with, github)
             try:
                 if self._options.is_plan:
                     self._follow(searching)
@@ -129,7 +129,8 @@ class GitHubCollecting:
                 self._progress.end()
                 self.requests = github.requests
 
-    def _search(self, github: GitHub) -> None:
+    def search_with(self, github: GitHub) -> None:
+        """Search what is unsearched."""
         try:
             for query in self._request.queries:
                 for gap in self.gaps(query):
@@ -165,7 +166,7 @@ class GitHubCollecting:
 
     def _wait(self, seconds: float, reason: str) -> None:
         self._waiting = f"waiting until {clock_in(seconds)}: {reason}"
-        if seconds >= 5:
+        if seconds >= 4:
             self._progress.say(f"{reason}: waiting {duration(seconds)}, until {clock_in(seconds)}")
         self._stop.wait(seconds)
         self._waiting = ""
@@ -185,6 +186,8 @@ class GitHubCollecting:
             is_drained = False
             while not is_drained and self._has_room(len(running)):
                 if repository := self._next(running.values()):
+                    if has_search_ended and repository.id in self._outage.failed:
+                        self._outage.give_up()  # nothing is left that has not been tried
                     running[cloners.submit(self._fetch_one, cloner, repository)] = repository
                 else:
                     is_drained = True
@@ -257,7 +260,8 @@ class GitHubCollecting:
             self._outage.note_success()
             return
         waiting = self._outage.note_fault(repository.id)
-        self._collection.record_waiting(waiting)
+        for id_ in waiting:
+            self._collection.record_failure(id_, "found", str(error))
         self.counts.done -= len(waiting)
         self.counts.failed -= len(waiting)
         self._outage.check(str(error))
