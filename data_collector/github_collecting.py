@@ -102,8 +102,12 @@ class GitHubCollecting:
         """Whether nothing is left to search, or to fetch unless it is only planned."""
         if self._options.limit and self._tallied("fetched") >= self._options.limit:
             return True
-        is_searched = not any(self.gaps(query) for query in self._request.queries)
-        return is_searched and (self._options.is_plan or not self._collection.pending(self._request, 1))
+        is_done = self._options.is_plan or not self._collection.pending(self._request, 1)
+        return is_done and not self.has_to_search()
+
+    def has_to_search(self) -> bool:
+        """Whether a part of the request has not been searched."""
+        return any(self.gaps(query) for query in self._request.queries)
 
     def run(self, api_url: str, token: str | None) -> None:
         """Search what is unsearched and fetch what is found; what was done until a SearchError is kept."""
