@@ -32,7 +32,7 @@ def read_token(file: Path | None) -> AccessToken:
         file = TOKEN_FILE
     if file is not None:
         try:
-            text = file.read_text(encoding="utf-8-sig").strip()
+            text = _without_comments(file.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise TokenFileError(
@@ -42,6 +42,11 @@ def read_token(file: Path | None) -> AccessToken:
     if text := os.environ.get(VARIABLE, "").strip():
         return _checked(text, f"the variable {VARIABLE}")
     return AccessToken(None, "")
+
+
+def _without_comments(text: str) -> str:
+    """What is left of token.txt.example's form: all lines but those that begin with "#"."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("#")).strip()
 
 
 def _checked(text: str, origin: str) -> AccessToken:

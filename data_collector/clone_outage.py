@@ -29,17 +29,23 @@ class CloneOutage:
     _first_fault: float = 0.0
     _pauses: int = 0
     _has_worked: bool = False
+    _is_given_up: bool = False
 
     @property
     def is_on(self) -> bool:
         """Whether the host, not single repositories, is at fault."""
-        return len(self.failed) >= IN_A_ROW
+        return len(self.failed) >= IN_A_ROW and not self._is_given_up
 
     def note_success(self) -> None:
         """The host has answered, be it by refusing one repository for good."""
         self.failed.clear()
         self._pauses = 0
         self._has_worked = True
+
+    def give_up(self) -> None:
+        """Take what fails from now on for the fault of each repository."""
+        self._is_given_up = True
+        self.failed.clear()
 
     def note_fault(self, id_: str) -> list[str]:
         """One more repository failed by what may be the host's fault; the ids of those that wait again."""
@@ -50,7 +56,7 @@ class CloneOutage:
             return []
         self.resume_at = time.monotonic() + min(FIRST_PAUSE * 2.0**self._pauses, LONGEST_PAUSE)
         self._pauses += 1
-        return self.failed if len(self.failed) == IN_A_ROW else [id_]
+        return list(self.failed) if len(self.failed) == IN_A_ROW else [id_]
 
     def check(self, reason: str) -> None:
         """Raise OutageError when that has been so for too long, at once if no clone has ever worked."""

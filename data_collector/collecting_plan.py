@@ -11,8 +11,8 @@ from collection_format import PlannedDay
 
 # Of the size that GitHub gives, history and all, Python files alone were 5.4 of 291.6 MB in 13 repositories.
 PARTIAL_SHARE = 0.019
-# Seconds that a clone takes with 80 ms to the server, measured by benchmarks/collect.py; a partial one asks
-# twice. What travels comes on top.
+# Seconds that one of eight clones at once takes with 80 ms to the server, as `benchmarks/collect.py clones`
+# measures them on two cores; a partial one asks twice. What travels comes on top.
 SMALL_SECONDS = 0.7
 LARGE_SECONDS = 1.2
 BYTES_A_SECOND = 2_000_000

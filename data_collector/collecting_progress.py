@@ -1,8 +1,8 @@
-"""What a person sees of a run: one line that changes on a terminal, a plain line now and then in a pipe."""
+"""What a person sees of a run: on a terminal lines that change, in a pipe a plain one now and then."""
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
 import threading
 import time
@@ -35,13 +35,31 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+def in_lines(state: str, width: int) -> list[str]:
+    """A state as lines of at most width characters, broken between parts: "a · b · c", 5 -> "a · b", "c" """
+    lines: list[str] = []
+    for part in state.split(" · "):
+        if lines and len(lines[-1]) + 3 + len(part) <= width:
+            lines[-1] += f" · {part}"
+        else:
+            lines.append(part[:width])
+    return lines
+
+
+def _terminal_width() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
 class Progress:
     """The state of a run on standard error."""
 
     def __init__(self) -> None:
         self._on_terminal = sys.stderr.isatty()
         self._mutex = threading.Lock()
-        self._is_shown = False
+        self._lines = 0  # that are shown now
         self._started = time.monotonic()
         self._next = self._started + (0.0 if self._on_terminal else PLAIN_SECONDS)
 
@@ -54,9 +72,10 @@ class Progress:
             self._next = now + (0.1 if self._on_terminal else silence)
             state = describe()
             if self._on_terminal:
-                width = shutil.get_terminal_size().columns - 1
-                print(f"\r\x1b[K{state[:width]}", end="", file=sys.stderr, flush=True)
-                self._is_shown = True
+                self._clear()
+                lines = in_lines(state, _terminal_width() - 1)
+                print("\n".join(lines), end="", file=sys.stderr, flush=True)
+                self._lines = len(lines)
             else:
                 print(state, file=sys.stderr, flush=True)
 
@@ -72,6 +91,7 @@ class Progress:
             self._clear()
 
     def _clear(self) -> None:
-        if self._is_shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self._is_shown = False
+        if self._lines:
+            up = f"\x1b[{self._lines - 1}A" if self._lines > 1 else ""
+            print(f"\r{up}\x1b[J", end="", file=sys.stderr, flush=True)
+            self._lines = 0

@@ -95,7 +95,11 @@ def missing_report(collection: Collection, request: Request) -> list[str]:
     lines = []
     if count:
         failures = collection.failures(request, SHOWN_NAMES)
-        lines += _names("could not be fetched", [f"{name}: {reason}" for name, reason in failures], count)
+        lines += _names(
+            "could not be fetched (--retry-failed tries again)",
+            [f"{name}: {reason}" for name, reason in failures],
+            count,
+        )
     if count > SHOWN_NAMES:
         reasons = collection.failure_reasons(request, SHOWN_NAMES)
         lines += ["by reason:", *(f"  {number:>7,} {printable(reason)}" for reason, number in reasons)]

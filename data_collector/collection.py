@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from collection_database import CollectionDatabase
 from collection_format import (
@@ -75,6 +76,7 @@ class Collection:
         with self._database.mutex:
             is_unused = self.folder.is_new and not self._database.value(
                 "SELECT EXISTS (SELECT 1 FROM repositories) OR EXISTS (SELECT 1 FROM windows)"
+                " OR EXISTS (SELECT 1 FROM pauses)"
             )
             self._database.close()
             self.folder.close(is_unused=is_unused)
@@ -222,13 +224,17 @@ class Collection:
     # What was fetched
 
     def pending(self, request: Request, count: int) -> list[PendingRepository]:
-        """The next repositories of a request that wait to be fetched, oldest first."""
-        rows = self._database.rows(
-            "SELECT id, full_name, clone_url, folder, license, size_kb FROM repositories"
-            " WHERE state = 'found' AND IN_REQUEST ORDER BY created_at, id LIMIT :count",
-            **request.parameters(),
-            count=count,
-        )
+        """The next repositories of a request that wait to be fetched, oldest first, tried ones last."""
+        rows: list[tuple[Any, ...]] = []
+        for is_tried in (0, 1):
+            rows += self._database.rows(
+                "SELECT id, full_name, clone_url, folder, license, size_kb FROM repositories"
+                " WHERE state = 'found' AND (error <> '') = :is_tried AND IN_REQUEST"
+                " ORDER BY created_at, id LIMIT :count",
+                **request.parameters(),
+                is_tried=is_tried,
+                count=count - len(rows),
+            )
         return [PendingRepository(*row) for row in rows]
 
     def record_fetched(
@@ -259,13 +265,8 @@ class Collection:
                 id=id_,
             )
 
-    def record_waiting(self, ids: Iterable[str]) -> None:
-        """Record that repositories wait to be fetched after all."""
-        for id_ in ids:
-            self.record_failure(id_, "found", "")
-
     def record_failure(self, id_: str, state: str, error: str) -> None:
-        """Record why a repository could not be fetched: state is "gone" or "failed"."""
+        """Record why a repository could not be fetched: it is "gone", "failed", or "found" if it waits on."""
         with self._tally.changing(id_):
             self._database.execute(
                 "UPDATE repositories SET state = :state, error = :error WHERE id = :id",
@@ -278,7 +279,8 @@ class Collection:
         """Have everything of a request that could not be had tried again."""
         self.forget_windows(request, only_short=True)
         self._database.execute(
-            "UPDATE repositories SET state = 'found' WHERE state IN ('failed', 'gone') AND IN_REQUEST",
+            "UPDATE repositories SET state = 'found', error = '' WHERE state IN ('failed', 'gone')"
+            " AND IN_REQUEST",
             **request.parameters(),
         )
         self._tally.forget()

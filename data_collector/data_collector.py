@@ -232,7 +232,7 @@ def collect_github(arguments: argparse.Namespace, parser: argparse.ArgumentParse
             collection.retry_failures(request)
         run = GitHubCollecting(collection, request, options)
         if not run.is_up_to_date():
-            announce(span, request, repos, token)
+            announce(span, request, repos, token, is_searching=run.has_to_search())
             search_and_fetch(run, collection, request, arguments, token)
         elif not arguments.plan:
             count = kept(collection, request)
@@ -307,9 +307,13 @@ def kept(collection: Collection, request: Request) -> str:
     return plural(tally.repositories if tally else 0, "repository", "repositories")
 
 
-def announce(span: DateRange, request: Request, repos: Path, token: AccessToken) -> None:
+def announce(
+    span: DateRange, request: Request, repos: Path, token: AccessToken, *, is_searching: bool
+) -> None:
     """Say what is about to happen, before it does."""
     print(f"collecting repositories made from {span} into {repos}", file=sys.stderr)
+    if not is_searching:
+        return
     more = f" and {len(request.queries) - 1} more licences" if len(request.queries) > 1 else ""
     print(f"searching for {request.queries[0]}{more}", file=sys.stderr)
     if token.value is None:

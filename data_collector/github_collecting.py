@@ -102,8 +102,12 @@ class GitHubCollecting:
         """Whether nothing is left to search, or to fetch unless it is only planned."""
         if self._options.limit and self._tallied("fetched") >= self._options.limit:
             return True
-        is_searched = not any(self.gaps(query) for query in self._request.queries)
-        return is_searched and (self._options.is_plan or not self._collection.pending(self._request, 1))
+        is_done = self._options.is_plan or not self._collection.pending(self._request, 1)
+        return is_done and not self.has_to_search()
+
+    def has_to_search(self) -> bool:
+        """Whether a part of the request has not been searched."""
+        return any(self.gaps(query) for query in self._request.queries)
 
     def run(self, api_url: str, token: str | None) -> None:
         """Search what is unsearched and fetch what is found; what was done until a SearchError is kept."""
@@ -118,7 +122,7 @@ class GitHubCollecting:
             ThreadPoolExecutor(1, "search") as searcher,
             ThreadPoolExecutor(jobs, "clone") as cloners,
         ):
-            searching = searcher.submit(self._search, github)
+            searching = searcher.submit(self.search_with, github)
             try:
                 if self._options.is_plan:
                     self._follow(searching)
@@ -129,7 +133,8 @@ class GitHubCollecting:
                 self._progress.end()
                 self.requests = github.requests
 
-    def _search(self, github: GitHub) -> None:
+    def search_with(self, github: GitHub) -> None:
+        """Search what is unsearched."""
         try:
             for query in self._request.queries:
                 for gap in self.gaps(query):
@@ -165,7 +170,7 @@ class GitHubCollecting:
 
     def _wait(self, seconds: float, reason: str) -> None:
         self._waiting = f"waiting until {clock_in(seconds)}: {reason}"
-        if seconds >= 5:
+        if seconds >= 4:
             self._progress.say(f"{reason}: waiting {duration(seconds)}, until {clock_in(seconds)}")
         self._stop.wait(seconds)
         self._waiting = ""
@@ -185,6 +190,8 @@ class GitHubCollecting:
             is_drained = False
             while not is_drained and self._has_room(len(running)):
                 if repository := self._next(running.values()):
+                    if has_search_ended and repository.id in self._outage.failed:
+                        self._outage.give_up()  # nothing is left that has not been tried
                     running[cloners.submit(self._fetch_one, cloner, repository)] = repository
                 else:
                     is_drained = True
@@ -257,7 +264,8 @@ class GitHubCollecting:
             self._outage.note_success()
             return
         waiting = self._outage.note_fault(repository.id)
-        self._collection.record_waiting(waiting)
+        for id_ in waiting:
+            self._collection.record_failure(id_, "found", str(error))
         self.counts.done -= len(waiting)
         self.counts.failed -= len(waiting)
         self._outage.check(str(error))

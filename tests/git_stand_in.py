@@ -112,8 +112,8 @@ def serve_git(
     *,
     cut: Callable[[bytes], bytes] | None = None,
     pause_seconds: float = 0.0,
-) -> None:
-    """Answer one request for root/<owner>/<name>.git/... by git's own server.
+) -> int:
+    """Answer one request for root/<owner>/<name>.git/... by git's own server; the bytes of the answer.
 
     cut may damage the answer; with pause_seconds its second half is that late.
     """
@@ -152,6 +152,7 @@ def serve_git(
     handler.wfile.flush()
     time.sleep(pause_seconds)
     handler.wfile.write(content[half:])
+    return len(head) + len(content)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:

@@ -71,13 +71,16 @@ class GitHubStandIn:
         self.window_seconds = 60.0
         self.clock_ahead = 0.0  # of the server, seconds
         self.slow_seconds = 1.0  # that a slow answer takes
+        self.spent_elsewhere = 0  # searches that another program makes after each of ours
         self.received: list[Received] = []
         self.git_requests: list[Received] = []
+        self.git_bytes = 0  # of git's answers, heads included
         self.violations: list[str] = []
         self.before_git: Callable[[str], Fault | None] | None = None
         self._forbidden_until = 0.0
         self._window_start = time.time()
         self._used = 0
+        self._told_left = 1  # searches, as we last said
         self._mutex = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -175,7 +178,9 @@ class GitHubStandIn:
         self.git_requests.append(Received(time.time(), handler.path, "", 0, dict(handler.headers.items())))
         fault = self.before_git(path) if self.before_git else None
         if fault is None:
-            serve_git(handler, self.git_root)
+            size = serve_git(handler, self.git_root)
+            with self._mutex:
+                self.git_bytes += size
         elif fault.damage == "truncated":
             handler.close_connection = True
             serve_git(handler, self.git_root, cut=lambda content: content[: len(content) // 2])
@@ -205,6 +210,7 @@ class GitHubStandIn:
             self.violations.append(f"{self._forbidden_until - now:.2f} s too early: {handler.path}")
         if now >= self._window_start + self.window_seconds:
             self._window_start, self._used = now, 0
+            self._told_left = self.budget
         self._used += 1
         limits = {
             "x-ratelimit-limit": str(self.budget),
@@ -216,13 +222,16 @@ class GitHubStandIn:
         if token and self.tokens is not None and token not in self.tokens:
             self._answer(handler, 401, {"message": "Bad credentials"}, limits)
             return
+        was_told_left, self._told_left = self._told_left, self.budget - self._used
         if self._used > self.budget:
-            self.violations.append(f"over the budget: {handler.path}")
+            if was_told_left <= 0:
+                self.violations.append(f"over the budget: {handler.path}")
             self._answer(handler, 403, {"message": "API rate limit exceeded for 127.0.0.1."}, limits)
             return
+        self._used += self.spent_elsewhere
         fault = self.faults.pop(0) if self.faults else Fault()
         if fault.status:
-            if "retry-after" in fault.headers:
+            if fault.headers.get("retry-after", "").isdigit():
                 self._forbidden_until = now + float(fault.headers["retry-after"])
             self._answer(handler, fault.status, {"message": fault.message}, {**limits, **fault.headers})
             return
@@ -292,7 +301,12 @@ class GitHubStandIn:
         for name, value in headers.items():
             handler.send_header(name, value)
         handler.end_headers()
-        if damage == "truncated":
+        if damage == "drip":  # never silent for long, and never at its end
+            for byte in content[:40]:
+                handler.wfile.write(bytes([byte]))
+                handler.wfile.flush()
+                time.sleep(self.slow_seconds / 10)
+        if damage in ("truncated", "drip"):
             handler.wfile.write(content[: len(content) // 2])
             handler.close_connection = True
             return

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -202,6 +204,48 @@ def test_names_that_no_file_system_takes_get_safe_folders_and_keep_their_names(
     assert "\x1b" not in result.stdout + result.stderr
 
 
+def test_files_without_a_safe_place_are_named_by_every_run(github: GitHubStandIn, work: Path) -> None:
+    make_repository(
+        github.git_root / "eve/x.git", {"x.py": b"x = 1\n", "../up.py": b"no", ".git/y.py": b"no"}
+    )
+    github.add("eve/x", "2024-03-01T05:00:00Z")
+    for _ in range(2):
+        result = collect(github, work)
+        assert result.returncode == 3
+        assert "eve/x: 2 left out" in result.stderr and "../up.py" in result.stderr
+    assert contents(work / "repos") == expected() | {"eve/x/x.py": "x = 1\n"}
+
+
+def test_a_terminal_shows_how_far_it_is_and_what_it_waits_for(github: GitHubStandIn, work: Path) -> None:
+    github.faults = [Fault(429, {"retry-after": "2"}, "Too many requests")]
+    github.before_git = lambda _: time.sleep(0.2)
+    terminal, its_end = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, PROJECT / COLLECTOR, "--api-url", github.url, *DAYS],
+        cwd=work,
+        env={**os.environ, **NO_TOKEN},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=its_end,
+    )
+    os.close(its_end)
+    shown = ""
+    with suppress(OSError):  # it ends with an error, when nobody writes any more
+        while piece := os.read(terminal, 10_000):
+            shown += piece.decode("utf-8")
+    os.close(terminal)
+    assert process.communicate(timeout=60) and process.returncode == 0
+    assert re.search(r"found 0 [^\x1b]*waiting until \d\d:\d\d:\d\d: GitHub asks for a pause", shown)
+    assert re.search(r"found 10 · fetched [1-9] · 0\.0 MB · \d\.\d/s · \d[^\x1b]* left", shown)
+
+
+def test_a_pipe_gets_plain_lines(github: GitHubStandIn, work: Path) -> None:
+    github.faults = [Fault(403, {"retry-after": "5"}, "You have exceeded a secondary rate limit")]
+    result = succeed(collect(github, work))
+    assert re.search(r"^GitHub asks for a pause: waiting 5.0 s, until \d\d:\d\d:\d\d$", result.stderr, re.M)
+    assert "\r" not in result.stderr and "\x1b" not in result.stderr
+
+
 def test_without_dates_and_without_a_terminal_the_options_are_named(
     github: GitHubStandIn, work: Path
 ) -> None:
@@ -265,8 +309,26 @@ def test_a_token_is_taken_from_the_option_then_the_file_then_the_variable(
     assert sent == ["token-of-the-option", "token-of-the-file", "token-of-the-variable", ""]
 
 
+def test_the_example_is_a_form_to_be_filled_in(github: GitHubStandIn, work: Path) -> None:
+    form = (PROJECT / "token.txt.example").read_text("utf-8")
+    (work / "token.txt").write_text(form, encoding="utf-8")
+    assert "make one at" in collect(github, work).stderr
+    *explanation, placeholder = form.splitlines()
+    assert all(line.startswith("#") for line in explanation)
+    (work / "token.txt").write_text(form.replace(placeholder, TOKEN), encoding="utf-8")
+    succeed(collect(github, work))
+    assert github.received[0].headers["authorization"].split(" ")[-1] == TOKEN
+
+
 @pytest.mark.parametrize(
-    "text", ["", "two words here", "ghp_replace_this_line_with_your_own_GitHub_token", "tökén-tökén"]
+    "text",
+    [
+        "",
+        "two words here",
+        "two\nlines-of-it",
+        "ghp_replace_this_line_with_your_own_GitHub_token",
+        "tökén-tökén",
+    ],
 )
 def test_what_cannot_be_a_token_is_refused_without_showing_it(
     github: GitHubStandIn, work: Path, text: str

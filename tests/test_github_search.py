@@ -6,6 +6,7 @@ import itertools
 import random
 import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import github_api
@@ -119,6 +120,7 @@ FAULTS = {
     "incomplete results": [Fault(damage="incomplete")],
     "incomplete results for a while": [Fault(damage="incomplete")] * 5,
     "a page that shows again what the one before had": [Fault(), Fault(damage="shuffled")],
+    "a burst of resets": [Fault(damage="reset")] * 3,
     "403 with retry-after": [Fault(403, {"retry-after": "1"}, "You have exceeded a secondary rate limit")],
     "429 with retry-after": [Fault(429, {"retry-after": "1"}, "Too many requests")],
     "429 with nothing": [Fault(429, {}, "Too many requests")],
@@ -186,6 +188,71 @@ def test_a_used_up_budget_is_waited_out_by_the_servers_clock(stand_in: GitHubSta
     assert names == everything(stand_in)
     assert stand_in.violations == []
     assert waits.asked and all(0 < seconds <= 2.5 for seconds, _ in waits.asked)
+
+
+def test_a_budget_that_another_program_spends_too_is_enough_in_the_end(stand_in: GitHubStandIn) -> None:
+    scatter(stand_in, 450, DAY, 86400)
+    stand_in.budget, stand_in.window_seconds, stand_in.spent_elsewhere = 4, 1.0, 2
+    names, _ = find(stand_in, DAY, DAY + 86399)
+    assert names == everything(stand_in)
+    assert stand_in.violations == []
+
+
+def test_the_longer_of_two_pauses_is_kept(stand_in: GitHubStandIn) -> None:
+    reset = str(int(time.time()) + 90)
+    both = {"retry-after": "30", "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
+    stand_in.faults = [Fault(403, both, "You have exceeded a secondary rate limit")]
+    waits = Waits()
+    find(stand_in, DAY, DAY, waits)
+    assert [85 < seconds < 95 for seconds, _ in waits.asked] == [True]
+
+
+def test_a_pause_that_is_asked_for_by_date_is_kept(stand_in: GitHubStandIn) -> None:
+    until = formatdate(time.time() + 50, usegmt=True)
+    stand_in.faults = [Fault(429, {"retry-after": until}, "Too many requests")]
+    waits = Waits()
+    find(stand_in, DAY, DAY, waits)
+    assert [45 < seconds < 55 for seconds, _ in waits.asked] == [True]
+
+
+@pytest.mark.parametrize("status", [403, 429])
+def test_a_limit_is_remembered_for_the_next_run(stand_in: GitHubStandIn, status: int) -> None:
+    stand_in.faults = [Fault(status, {"retry-after": "40"}, "You have exceeded a secondary rate limit")]
+    remembered: list[float] = []
+    list(
+        search(
+            GitHub(stand_in.url, None, Hooks(Waits(), remember=remembered.append)),
+            QUERY,
+            Span(DAY, DAY),
+            lambda _: None,
+        )
+    )
+    assert remembered == [40.0]
+
+
+def test_an_answer_that_trickles_in_is_given_up_and_asked_for_again(
+    stand_in: GitHubStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(github_api, "ANSWER_SECONDS", 1)
+    scatter(stand_in, 5, DAY, 100)
+    stand_in.faults = [Fault(damage="drip")]
+    names, _ = find(stand_in, DAY, DAY + 99)
+    assert names == everything(stand_in)
+    assert len(stand_in.received) == 2
+
+
+def test_a_slow_answer_does_not_keep_a_run_from_ending(stand_in: GitHubStandIn) -> None:
+    stand_in.faults, stand_in.slow_seconds = [Fault(damage="slow")], 30.0
+    checks: list[None] = []
+
+    def check() -> None:
+        checks.append(None)
+        if len(checks) == 3:
+            raise KeyboardInterrupt
+
+    github = GitHub(stand_in.url, None, Hooks(Waits(), check))
+    with pytest.raises(KeyboardInterrupt):
+        list(search(github, QUERY, Span(DAY, DAY), lambda _: None))
 
 
 def test_a_budget_that_another_program_uses_up_is_waited_out(stand_in: GitHubStandIn) -> None:
