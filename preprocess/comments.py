@@ -100,8 +100,8 @@ def lines_of_code(text: str, commented: re.Pattern[str] | None = None) -> list[s
     if QUOTES_NEST and may_nest_quotes(text):
         text, fstrings = hide_fstrings(text)
         return [*lines_of_code(text, commented), *fstrings]
-    lines = (commented.sub(r"\1", text) if commented else text).split("\n")
-    return [line for line in (line.rstrip(" \t\f") for line in lines) if line]
+    lines = ("".join(commented.findall(text)) if commented else text).split("\n")
+    return list(filter(None, map(str.rstrip, lines)))
 
 
 def may_nest_quotes(text: str) -> bool:

@@ -37,6 +37,7 @@ ESCAPED = (
     ("0x", re.compile(r"(?:0x[0-9a-fA-F]{1,8},\s*){8,}")),
 )
 BASE64_LEAST = 64  # characters in a row, digits among them: else it may be a name or a ruler
+BLANK_IN = 10  # characters
 NOT_BASE64 = bytes(byte if chr(byte).isalnum() or byte in b"+/" else 32 for byte in range(128)) + b" " * 128
 HAS_DIGIT = re.compile(rb"[0-9]")
 
@@ -164,8 +165,10 @@ def encoded_share(text: str) -> float:
     A single long run, for which The Stack v2 drops a file too, is no reason here: it hits good code's tables.
     """
     encoded = sum(len(run) for prefix, pattern in ESCAPED if prefix in text for run in pattern.findall(text))
-    if long_lines := [line for line in lines_of(text) if len(line) >= BASE64_LEAST]:
-        words = "\n".join(long_lines).encode("ascii", "replace").translate(NOT_BASE64).split()
+    long_lines = [line for line in lines_of(text) if len(line) >= BASE64_LEAST]
+    # A line with many blanks has no room for so long a run; of code, few lines are left.
+    if suspects := [line for line in long_lines if line.lstrip().count(" ") <= len(line) // BLANK_IN]:
+        words = "\n".join(suspects).encode("ascii", "replace").translate(NOT_BASE64).split()
         encoded += sum(len(word) for word in words if len(word) >= BASE64_LEAST and HAS_DIGIT.search(word))
     return encoded / max(1, len(text))
 

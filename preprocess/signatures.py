@@ -35,9 +35,10 @@ def signature(text: str) -> bytes:
 
 
 def shingles(text: str) -> NDArray[np.uint64]:
-    """The set of runs of five words in a text, each as a hash of 64 bits; empty below WORDS_LEAST words.
+    """The runs of five words in a text, each as a hash of 64 bits; none below WORDS_LEAST words.
 
-    (n,) numbers, ascending. The same on every machine and in every run.
+    (n,) numbers in the order of the text, with repetitions, of which a signature takes no notice. The same on
+    every machine and in every run.
     """
     words = text.encode().translate(TO_WORDS).split()
     if len(words) < WORDS_LEAST:
@@ -49,10 +50,10 @@ def shingles(text: str) -> NDArray[np.uint64]:
         runs *= MIXER  # modulo 2**64
         runs ^= runs >> np.uint64(29)
         runs ^= hashes[offset : offset + number]
-    return np.unique(runs)
+    return runs
 
 
 def jaccard(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> float:
-    """The exact similarity of two sets of shingles, from 0 to 1."""
-    both = len(np.intersect1d(first, second, assume_unique=True))
-    return both / max(1, len(first) + len(second) - both)
+    """The exact similarity of two files by their shingles, from 0 to 1: what signatures estimate."""
+    both = len(np.intersect1d(first, second))
+    return both / max(1, len(np.union1d(first, second)))

@@ -13,19 +13,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from comments import QUOTES_NEST, STRING, UnlexableError, hide_fstrings, may_nest_quotes
 
-TO_BRACKET_OR_NEWLINE = re.compile(
-    rf"""
-    (?: [^#"'\n()\[\]{{}}\\]++
-      | \( [^#"'\n()\[\]{{}}\\]*+ \)  # most brackets, which hold no other
-      | \[ [^#"'\n()\[\]{{}}\\]*+ \]
-      | \\ \n? | [#][^\n]*+ | {STRING} )*
-    (?P<end> [()\[\]{{}}\n] )""",
-    re.DOTALL | re.VERBOSE,
+INSIDE_A_LINE = rf"""
+    [^#"'\n()\[\]{{}}\\]++
+  | \( [^#"'\n()\[\]{{}}\\]*+ \)  # most brackets, which hold no other
+  | \[ [^#"'\n()\[\]{{}}\\]*+ \]
+  | \\ \n? | [#][^\n]*+ | {STRING}
+"""
+END = r"(?P<end> [()\[\]{}] | \n [ \t\f]*+ )"
+TO_BRACKET_OR_NEWLINE = re.compile(rf"(?: {INSIDE_A_LINE} )* {END}", re.DOTALL | re.VERBOSE)
+# Passes over the lines that are indented: three in four.
+TO_BRACKET_OR_TOP_LEVEL = re.compile(
+    rf"(?: {INSIDE_A_LINE} | \n (?=[ \t\f\n]) )* {END}", re.DOTALL | re.VERBOSE
 )
 TO_NEWLINE = re.compile(
     rf"""(?: [^#"'\n]++ | [#][^\n]*+ | {STRING} )* (?: \n | . | \Z )""", re.DOTALL | re.VERBOSE
@@ -34,12 +37,12 @@ TOKEN = re.compile(
     rf"""\s*+ (?: [#][^\n]*+ | [a-zA-Z]{{0,3}}+ (?:{STRING}) | \w++ | . | \Z ) \s*+""", re.DOTALL | re.VERBOSE
 )
 INDENTATION = re.compile(r"[ \t\f]*+")
+BLANK = ("", "\n", "#")  # how a line goes on after its indentation that holds no statement
 # These go on with a statement that began before them: a piece that starts with one cannot stand alone.
 CLAUSE = re.compile(r"(?:elif|else|except|finally)\b")
 
 
-@dataclass(frozen=True, slots=True)
-class Border:
+class Border(NamedTuple):
     """A position between two statements, by the indentation of the one after it."""
 
     position: int
@@ -55,7 +58,10 @@ def split_source(text: str, max_chars: int) -> list[str]:
     if QUOTES_NEST and may_nest_quotes(text):
         with suppress(UnlexableError):  # no Python: cut it as it is
             lexed, _ = hide_fstrings(text)  # of the same length: its positions are those in the text
-    cuts = cut(lexed, 0, len(lexed), list(statement_borders(lexed)), max_chars)
+    borders = list(statement_borders(lexed, 0, len(lexed), TO_BRACKET_OR_TOP_LEVEL))
+    if not borders:  # a single class, say
+        borders = list(statement_borders(lexed, 0, len(lexed), TO_BRACKET_OR_NEWLINE))
+    cuts = cut(lexed, 0, len(lexed), borders, max_chars)
     return [text[start:end] for start, end in pairwise([0, *cuts, len(text)])]
 
 
@@ -72,7 +78,11 @@ def cut(
         if unit_end - piece <= max_chars:
             continue
         is_long = unit_end - unit > max_chars
-        inner = [border for border in borders if unit < border.position < unit_end] if is_long else []
+        inner = []
+        if is_long and is_inner:
+            inner = [border for border in borders if unit < border.position < unit_end]
+        elif is_long:  # so far only those of the top level are known
+            inner = list(statement_borders(text, unit, unit_end, TO_BRACKET_OR_NEWLINE))
         # Inside a block a long statement may begin in its elder siblings' piece: fewer pieces start indented.
         if unit > piece and not (is_inner and inner):
             yield unit
@@ -104,23 +114,31 @@ def ends_of(part: re.Pattern[str], text: str, start: int, end: int) -> list[int]
     return ends
 
 
-def statement_borders(text: str) -> Iterator[Border]:
-    """The border before each statement but the first of a block and those decorated by the line before."""
+def statement_borders(text: str, start: int, end: int, stops: re.Pattern[str]) -> Iterator[Border]:
+    """The border before each statement of text[start:end] but the first of a block and those decorated by the
+    line before. stops: where to look: TO_BRACKET_OR_NEWLINE, or its kind for the top level alone.
+    """
     depth = 0  # of open brackets
-    line_start = 0
-    previous_indent, is_decorated = -1, False
-    for match in TO_BRACKET_OR_NEWLINE.finditer(text):
-        end = match["end"]
-        if end in "([{":
+    blanks = INDENTATION.match(text, start, end)
+    assert blanks is not None, "an indentation can be empty"
+    first = text[blanks.end() : blanks.end() + 1]
+    previous_indent = -1 if first in BLANK else len(blanks[0].expandtabs(8))
+    is_decorated = first == "@"
+    for match in stops.finditer(text, start, end):
+        stop = match.start("end")
+        mark = text[stop]
+        if mark == "\n":
+            position = match.end()
+            first = text[position : min(position + 1, end)]
+            if depth or first in BLANK:
+                continue
+            indent = position - stop - 1
+            if text[stop + 1 : position].strip(" "):
+                indent = len(text[stop + 1 : position].expandtabs(8))  # as the language reference counts them
+            if indent <= previous_indent and not is_decorated:
+                yield Border(stop + 1, indent, first in "ef" and CLAUSE.match(text, position) is not None)
+            previous_indent, is_decorated = indent, first == "@"
+        elif mark in "([{":
             depth += 1
-        elif end in ")]}":
+        else:
             depth -= 1
-        elif depth == 0:
-            blanks = INDENTATION.match(text, line_start)
-            assert blanks is not None, "an indentation can be empty"
-            if text[blanks.end()] not in "\n#":
-                indent = len(blanks[0].expandtabs(8))  # as the language reference counts them
-                if indent <= previous_indent and not is_decorated:
-                    yield Border(line_start, indent, CLAUSE.match(text, blanks.end()) is not None)
-                previous_indent, is_decorated = indent, text[blanks.end()] == "@"
-            line_start = match.end()
