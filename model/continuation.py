@@ -148,7 +148,10 @@ class Continuation:
         if self.tokens - self.first_tokens >= OPEN_TOKENS and not self.closing:
             opened = self.opened_step()
             if opened is not None and self.tokens - self.steps[opened].tokens >= OPEN_TOKENS:
-                return self.close(opened)
+                last = len(self.steps)
+                if not self.close(opened, last):
+                    self.take_back(opened)
+                return len(self.steps) == last
         return True
 
     @property
@@ -161,7 +164,7 @@ class Continuation:
         text, last = self.prompt + self.raw[:end], self.lines[-1]
         standing = judge(text, last.standing)
         if standing is None:
-            self.take_back(self.first_error())
+            self.correct(self.first_error())
             return False
         if not indentation_fits(text, self.raw[end:], standing):
             self.take_back(len(self.steps) - 1)
@@ -212,26 +215,43 @@ class Continuation:
             return None
         return self.step_at(start + opened_at)
 
-    def close(self, opened: int) -> bool:
-        """Have the model close what it opened with a step, at the last place where that can be done."""
+    def correct(self, wrong: int) -> None:
+        """Take a line back to its first wrong step, or end the string that the line ended in."""
+        start = self.lines[-1].standing.start
+        place = place_of((self.prompt + self.raw[: self.steps[wrong].characters])[start:])
+        opened = self.step_at(start + place.string[0]) if place.string else None
+        line = self.line_of(wrong)
+        is_tried_often = line.tries >= MOST_TRIES or line.tries % TRIES_BEFORE_HALF == TRIES_BEFORE_HALF - 1
+        if opened is None or is_tried_often or not self.close(opened, wrong, string_only=True):
+            self.take_back(wrong)
+        else:
+            line.tries += 1
+
+    def close(self, opened: int, last: int, *, string_only: bool = False) -> bool:
+        """Go back to the last state up to `last` in which what a step opened can be closed, and do so.
+
+        False where there is none: nothing has changed.
+        """
         start, flags = self.lines[-1].standing.start, self.lines[-1].standing.flags
-        for step in range(len(self.steps), opened, -1):
+        for step in range(last, opened, -1):
             characters = self.steps[step].characters if step < len(self.steps) else len(self.raw)
             text = (self.prompt + self.raw[:characters])[start:]
             place = place_of(text)
             end = next(string_ends(text, place.string), None) if place.string else ""
-            if end is None or Search(flags, 20).ending(text + end + closers(place)) is None:
+            if end is None or (string_only and not place.string):
                 continue
-            if step < len(self.steps):
-                self.restore(step)
-            self.closing = (end + closers(place)).encode()
-            return step > len(self.steps)
-        self.take_back(opened)
+            end += "" if string_only else closers(place)
+            if Search(flags, 20).ending(text + end) is not None:
+                if step < len(self.steps):
+                    self.restore(step)
+                    self.steps[step].closing = end.encode()
+                self.closing = end.encode()
+                return True
         return False
 
     def take_back(self, step: int) -> None:
         """Go back to the state before a token, and do not write that token there again."""
-        line = next(line for line in reversed(self.lines) if line.step <= step)
+        line = self.line_of(step)
         line.tries += 1
         if line.tries > MOST_TRIES and line is not self.lines[0]:
             line, step = self.lines[0], 0
@@ -242,6 +262,10 @@ class Continuation:
         self.restore(step)
         if line.tries > MOST_TRIES:
             self.finish()
+
+    def line_of(self, step: int) -> Line:
+        """The line that a step belongs to."""
+        return next(line for line in reversed(self.lines) if line.step <= step)
 
     def restore(self, step: int) -> None:
         """Be again in the state before a step's token."""
