@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ending import Search, string_ends
 from open_brackets import closers, place_of, start_of_logical_line
 from python_parser import is_complete, is_viable
+from stopping import place_to_stop
 from unfinished_line import objection
 from valid_code import Standing, indentation_fits, judge
 
@@ -44,6 +45,7 @@ class Step:
     closing: bytes
     decoder: tuple[bytes, int]
     logits: Tensor
+    log_probability: float = 0.0
     banned: set[int] = field(default_factory=set)  # tokens that led nowhere here
 
 
@@ -66,12 +68,15 @@ class Continuation:
     ids: list[int]  # all that the model has read: the prompt's tokens and its own
     owed: bytes  # the end of the prompt that the model still has to write again
     max_tokens: int
+    stop: str = "none"  # "function" or "statement": end when one is finished
     closing: bytes = b""  # what the model has to write next, because something never closed
     tokens: int = 0
     passes: int = 0  # through the model, those for lines taken back included
     window: int = 0  # the first of the ids that the model sees
     raw: str = ""  # all that it has written so far
     final: int | str = 0  # how much of that stays, and at the end the completion itself
+    log_probability: float = 0.0  # of what it has written, where that is asked for
+    newest: Tensor | None = None  # what the model says of the newest token, (1, V)
     ended: bool = False  # by the end-of-text token
     finished: bool = False
     steps: list[Step] = field(default_factory=list)  # since the last line that cannot be taken back
@@ -95,11 +100,19 @@ class Continuation:
         """The tokens that may not be written next."""
         return self.steps[-1].banned if self.steps and self.steps[-1].ids == len(self.ids) else set()
 
-    def remember(self, logits: Tensor) -> None:
+    def remember(self, logits: Tensor, *, keep_logits: bool = False) -> None:
         """Keep what the model says here, for the case that the text is taken back to this place."""
+        self.newest = logits if keep_logits else None
         if self.lines:
             counts = len(self.ids), len(self.raw), self.tokens
-            self.steps.append(Step(*counts, self.owed, self.closing, self.decoder.getstate(), logits))
+            said = self.decoder.getstate(), logits, self.log_probability
+            self.steps.append(Step(*counts, self.owed, self.closing, *said))
+
+    def score(self, token_id: int) -> None:
+        """Add the log-probability of the token that was taken, by the model itself: at temperature 1."""
+        if self.newest is not None:
+            logits = self.newest[0].float()
+            self.log_probability += float(logits[token_id] - logits.logsumexp(-1))
 
     def end(self, token_id: int) -> bool:
         """Take the end-of-text token; False where the text cannot end."""
@@ -124,9 +137,22 @@ class Continuation:
                 self.keep(added)
             elif not self.is_good(added):
                 return self.finished
+            if self.stop != "none":
+                self.stop_where_asked()
         if self.tokens >= self.max_tokens:
             self.finish()
         return True
+
+    def stop_where_asked(self) -> None:
+        """End the text after the function or statement that was asked for."""
+        begins = self.lines[0].standing.start if self.lines else 0
+        text = (self.prompt + self.raw)[begins:]
+        place = place_to_stop(text, len(self.prompt) - begins, self.stop)
+        if place is not None:
+            self.raw = self.raw[: max(0, place + begins - len(self.prompt))]
+            self.ended = True
+            self.final = len(self.raw.rstrip("\n"))
+            self.finish()
 
     @property
     def text(self) -> str:
@@ -275,6 +301,7 @@ class Continuation:
         del self.ids[state.ids :]
         self.raw = self.raw[: state.characters]
         self.tokens, self.owed, self.closing = state.tokens, state.owed, state.closing
+        self.log_probability, self.newest = state.log_probability, state.logits
         self.decoder.setstate(state.decoder)
 
     def finish(self) -> None:
