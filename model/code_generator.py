@@ -5,9 +5,9 @@
     cat half_a_file.py | python model/code_generator.py --temperature 0 > whole_file.py
     python model/code_generator.py --prompt "import os" --samples 3 --seed 1
 
-One-shot use (--prompt, or standard input that is not a terminal) prints exactly the prompt's characters, its
-completion and one newline on standard output, nothing else: a file that can be saved as it is. Several
-samples are separated by a line "# sample 2 of 3".
+One-shot use (--prompt, --file, or standard input that is no terminal) prints exactly the prompt's characters,
+its completion and one newline on standard output, nothing else: a file that can be saved as it is. Several
+samples are separated by a line "# sample 2 of 3"; --best prints the one that pyflakes objects to least.
 
 What is printed compiles as Python wherever the prompt can be the beginning of a program; each line appears
 when it is known to be good. Writing stops at the model's end-of-text token; of a prompt longer than the
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +27,6 @@ from decoding_settings import SETTINGS, Decoding, number_between
 if TYPE_CHECKING:
     import torch
     from completion import Completer
-    from continuation import Continuation
     from pretrained import Pretrained
 
 # Below this many parameters a matrix product is over before a second thread has woken up: measured on 5.3 M,
@@ -52,9 +50,26 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help='the code to continue; "" starts an empty file (default: standard input; on a terminal, ask)',
     )
+    inputs.add_argument("--file", type=Path, metavar="PATH", help="the code to continue, from a file")
+    inputs.add_argument(
+        "--suffix",
+        metavar="TEXT",
+        help="what comes after a gap that is to be filled in; or write <FILL> in the prompt where it is",
+    )
+    outputs = parser.add_argument_group("what is printed")
+    outputs.add_argument("--completion-only", action="store_true", help="the new part without the prompt")
+    outputs.add_argument(
+        "--best", action="store_true", help="of several samples the one with the fewest findings of pyflakes"
+    )
+    outputs.add_argument(
+        "--lint", action="store_true", help="on standard error: what pyflakes finds in what was generated"
+    )
+    outputs.add_argument(
+        "--json", action="store_true", help="a JSON object a sample: text, tokens, log-probability, timings"
+    )
     writing = parser.add_argument_group("how it is continued")
     for setting in dataclasses.fields(Decoding):
-        if setting.name == "valid":
+        if setting.name not in SETTINGS or setting.name == "valid":
             continue
         parse, explanation = SETTINGS[setting.name]
         shown = " (default: a random one each time)" if setting.default is None else ""
@@ -62,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
             f"--{setting.name.replace('_', '-')}",
             type=parse,
             default=setting.default,
-            metavar="N" if isinstance(setting.default, int | None) else "X",
+            metavar={int: "N", float: "X", str: "WHERE"}.get(type(setting.default), "N"),
             help=explanation + shown,
         )
     writing.add_argument(
@@ -88,22 +103,32 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(argv)
-    decoding = Decoding(
-        **{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Decoding)}
-    )
-    is_interactive = arguments.prompt is None and sys.stdin.isatty() and sys.stdout.isatty()
+    if arguments.prompt is not None and arguments.file:
+        parser.error("--prompt and --file both name the code to continue: give one")
+    given = {name: getattr(arguments, name) for name in (*SETTINGS, "valid")}
+    decoding = Decoding(**given, scores=arguments.json or arguments.best)
+    is_asked = arguments.prompt is not None or arguments.file is not None
     from pretrained import PretrainedError, read_pretrained
 
     try:
         pretrained = read_pretrained(arguments.model)
-        if is_interactive:
+        if not is_asked and sys.stdin.isatty() and sys.stdout.isatty():
             from prompt_session import converse
 
             return converse(
                 pretrained, lambda: load(pretrained, arguments.device, int(arguments.threads)), decoding
             )
-        prompt = read_prompt(arguments.prompt)
-        return complete_once(load(pretrained, arguments.device, int(arguments.threads)), prompt, decoding)
+        from fill_in import check_fills_in, split_at_marker
+        from one_shot import Output, complete_once
+
+        prompt, suffix = read_prompt(arguments.prompt, arguments.file), arguments.suffix
+        if suffix is None and (parts := split_at_marker(prompt)):
+            prompt, suffix = parts
+        if suffix is not None:
+            check_fills_in(pretrained.folder)
+        output = Output(arguments.completion_only, arguments.best, arguments.lint, arguments.json)
+        completer = load(pretrained, arguments.device, int(arguments.threads))
+        return complete_once(completer, prompt, suffix, decoding, output)
     except PretrainedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -112,24 +137,28 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def read_prompt(given: str | None) -> str:
-    """The prompt to the character: --prompt, or standard input's bytes with their own line ends.
+def read_prompt(given: str | None, file: Path | None) -> str:
+    """The prompt to the character: --prompt, --file or standard input's bytes with their own line ends.
 
     Raises:
-        PretrainedError: it is no UTF-8 text.
+        PretrainedError: it is no UTF-8 text, or the file cannot be read.
     """
     from pretrained import PretrainedError
 
+    where = "--prompt" if given is not None else str(file.absolute()) if file else "standard input"
     try:
         if given is not None:
             given.encode()  # an argument that was no UTF-8 arrives with lone surrogates
             return given
+        if file:
+            return file.read_bytes().decode()
         if sys.stdin.isatty():
             print("type the code to continue, then Ctrl-D on a line of its own", file=sys.stderr)
         return sys.stdin.buffer.read().decode()
     except UnicodeError as error:
-        where = "--prompt" if given is not None else "standard input"
         raise PretrainedError(f"the prompt is not UTF-8 text ({error}): {where}: give Python code") from None
+    except OSError as error:
+        raise PretrainedError(f"cannot be read ({error.strerror}): {where}: give Python code") from None
 
 
 def load(pretrained: Pretrained, device_name: str, threads: int) -> Completer:
@@ -161,44 +190,6 @@ def choose_device(name: str) -> tuple[torch.device, torch.dtype]:
         )
     has_bf16 = name == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.device(name), torch.bfloat16 if has_bf16 else torch.float32
-
-
-def start(completer: Completer, prompt: str, decoding: Decoding) -> list[Continuation]:
-    """The samples before their first token, held to valid Python where the prompt allows it."""
-    from valid_code import NotPythonError
-
-    try:
-        return completer.start(prompt, decoding)
-    except NotPythonError as error:
-        print(f"note: {error.advice}", file=sys.stderr)
-        return completer.start(prompt, dataclasses.replace(decoding, valid=False))
-
-
-def complete_once(completer: Completer, prompt: str, decoding: Decoding) -> int:
-    """Print the prompt and each completion: the first as it is written, the others after it."""
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends this as it ends cat
-    completions = start(completer, prompt, decoding)
-    emit(prompt)
-    code = 0
-    try:
-        for number, text in completer.write(completions, decoding):
-            if number == 0:
-                emit(text)
-    except KeyboardInterrupt:
-        code = 130
-    emit("\n")
-    for number, completion in enumerate(completions[1:], start=2):
-        emit(f"# sample {number} of {len(completions)}\n{prompt}{completion.text}\n")
-    if code:
-        print("interrupted: what was written so far is above", file=sys.stderr)
-    return code
-
-
-def emit(text: str) -> None:
-    """Print the characters as UTF-8, with the line ends they have, at once."""
-    sys.stdout.buffer.write(text.encode())
-    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -21,8 +21,10 @@ from random import Random
 import torch
 from continuation import Continuation
 from decoding_settings import Decoding
+from fill_in import FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX
 from inference import GPT2, KeyValueCache
 from pretrained import PretrainedError
+from sampling import penalized
 from sampling import sample as draw_tokens
 from torch import Tensor
 from valid_code import begin
@@ -45,17 +47,24 @@ class Completer:
         self.device = model.wte.device
         self.never_written = torch.tensor(vocabulary.never_written, device=self.device, dtype=torch.long)
 
-    def start(self, prompt: str, decoding: Decoding) -> list[Continuation]:
+    def start(self, prompt: str, decoding: Decoding, suffix: str | None = None) -> list[Continuation]:
         """The samples before their first token; sample i of a seed is drawn alike however many there are.
+
+        suffix: what comes after a gap that the samples fill, where the model can do that.
 
         Raises:
             NotPythonError: the code is to be valid and no valid program begins with this prompt.
         """
         standing = begin(prompt) if decoding.valid else None
-        ids, owed = self.read_prompt(prompt, decoding.max_new_tokens)
+        max_tokens = decoding.max_new_tokens
+        if suffix is None:
+            ids, owed = self.read_prompt(prompt, max_tokens)
+        else:
+            ids, owed = self.read_gap(prompt, suffix), b""
+            max_tokens = min(max_tokens, self.model.config.n_positions - len(ids))
         seeds = [None if decoding.seed is None else decoding.seed + i for i in range(decoding.samples)]
         samples = [
-            Continuation(prompt, Random(seed), list(ids), owed, decoding.max_new_tokens) for seed in seeds
+            Continuation(prompt, Random(seed), list(ids), owed, max_tokens, decoding.stop) for seed in seeds
         ]
         for sample in samples:
             if standing:
@@ -93,10 +102,12 @@ class Completer:
     def extend(self, rows: list[Continuation], logits: Tensor, decoding: Decoding) -> None:
         """Add a token to each row; where the judge takes one back with its line, others in its place."""
         for row, sample in enumerate(rows):
-            sample.remember(logits[row : row + 1])
+            sample.remember(logits[row : row + 1], keep_logits=decoding.scores)
         for sample, token_id in zip(rows, self.choose(logits, rows, decoding), strict=True):
             while not self.add(sample, token_id):
                 token_id = self.choose_again(sample, decoding)
+            if decoding.scores:
+                sample.score(token_id)
 
     def choose_again(self, sample: Continuation, decoding: Decoding) -> int:
         """A token for the place that a sample was taken back to, one that the parser can go on from."""
@@ -142,11 +153,15 @@ class Completer:
     def choose(self, logits: Tensor, rows: list[Continuation], decoding: Decoding) -> list[int]:
         """A token for each row; while bytes are owed, one that agrees with them."""
         logits.index_fill_(1, self.never_written, -torch.inf)
-        if not any(sample.owed or sample.closing or sample.banned for sample in rows):
+        if decoding.repetition_penalty == 1 and not any(
+            sample.owed or sample.closing or sample.banned for sample in rows
+        ):
             return draw_tokens(logits, decoding, [sample.chance for sample in rows])
         return [self.choose_alone(logits[row : row + 1], sample, decoding) for row, sample in enumerate(rows)]
 
     def choose_alone(self, logits: Tensor, sample: Continuation, decoding: Decoding) -> int:
+        if decoding.repetition_penalty != 1:
+            logits = penalized(logits, sample.ids[sample.window :], decoding.repetition_penalty)
         if sample.banned:
             logits = logits.clone()
             logits[:, list(sample.banned)] = -torch.inf
@@ -156,6 +171,15 @@ class Completer:
         if not agreeing:
             return draw_tokens(logits, decoding, [sample.chance])[0]
         return agreeing[draw_tokens(logits[:, agreeing], decoding, [sample.chance])[0]]
+
+    def read_gap(self, prefix: str, suffix: str) -> list[int]:
+        """The ids of a gap's surroundings, of long ones what is near it; half of the positions stay free."""
+        room = max(2, self.model.config.n_positions // 2 - 4)
+        after = self.vocabulary.encode(suffix[: room * LONGEST_TOKEN])[: room // 2]
+        before = self.vocabulary.encode(prefix[-room * LONGEST_TOKEN :])[-(room - len(after)) :]
+        begin = self.model.config.bos_token_id
+        start = [] if begin is None else [begin]
+        return [*start, FIM_PREFIX, *before, FIM_SUFFIX, *after, FIM_MIDDLE]
 
     def read_prompt(self, prompt: str, max_new_tokens: int) -> tuple[list[int], bytes]:
         """The ids that the model reads for this prompt, and its last bytes, which it writes again."""

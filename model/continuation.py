@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ending import Search, string_ends
 from open_brackets import closers, place_of, start_of_logical_line
 from python_parser import is_complete, is_viable
+from stopping import place_to_stop
 from unfinished_line import objection
 from valid_code import Standing, indentation_fits, judge
 
@@ -44,6 +45,7 @@ class Step:
     closing: bytes
     decoder: tuple[bytes, int]
     logits: Tensor
+    log_probability: float = 0.0
     banned: set[int] = field(default_factory=set)  # tokens that led nowhere here
 
 
@@ -66,12 +68,15 @@ class Continuation:
     ids: list[int]  # all that the model has read: the prompt's tokens and its own
     owed: bytes  # the end of the prompt that the model still has to write again
     max_tokens: int
+    stop: str = "none"  # "function" or "statement": end when one is finished
     closing: bytes = b""  # what the model has to write next, because something never closed
     tokens: int = 0
     passes: int = 0  # through the model, those for lines taken back included
     window: int = 0  # the first of the ids that the model sees
     raw: str = ""  # all that it has written so far
     final: int | str = 0  # how much of that stays, and at the end the completion itself
+    log_probability: float = 0.0  # of what it has written, where that is asked for
+    newest: Tensor | None = None  # what the model says of the newest token, (1, V)
     ended: bool = False  # by the end-of-text token
     finished: bool = False
     steps: list[Step] = field(default_factory=list)  # since the last line that cannot be taken back
@@ -95,11 +100,19 @@ class Continuation:
         """The tokens that may not be written next."""
         return self.steps[-1].banned if self.steps and self.steps[-1].ids == len(self.ids) else set()
 
-    def remember(self, logits: Tensor) -> None:
+    def remember(self, logits: Tensor, *, keep_logits: bool = False) -> None:
         """Keep what the model says here, for the case that the text is taken back to this place."""
+        self.newest = logits if keep_logits else None
         if self.lines:
             counts = len(self.ids), len(self.raw), self.tokens
-            self.steps.append(Step(*counts, self.owed, self.closing, self.decoder.getstate(), logits))
+            said = self.decoder.getstate(), logits, self.log_probability
+            self.steps.append(Step(*counts, self.owed, self.closing, *said))
+
+    def score(self, token_id: int) -> None:
+        """Add the log-probability of the token that was taken, by the model itself: at temperature 1."""
+        if self.newest is not None:
+            logits = self.newest[0].float()
+            self.log_probability += float(logits[token_id] - logits.logsumexp(-1))
 
     def end(self, token_id: int) -> bool:
         """Take the end-of-text token; False where the text cannot end."""
@@ -124,9 +137,22 @@ class Continuation:
                 self.keep(added)
             elif not self.is_good(added):
                 return self.finished
+            if self.stop != "none":
+                self.stop_where_asked()
         if self.tokens >= self.max_tokens:
             self.finish()
         return True
+
+    def stop_where_asked(self) -> None:
+        """End the text after the function or statement that was asked for."""
+        begins = self.lines[0].standing.start if self.lines else 0
+        text = (self.prompt + self.raw)[begins:]
+        place = place_to_stop(text, len(self.prompt) - begins, self.stop)
+        if place is not None:
+            self.raw = self.raw[: max(0, place + begins - len(self.prompt))]
+            self.ended = True
+            self.final = len(self.raw.rstrip("\n"))
+            self.finish()
 
     @property
     def text(self) -> str:
@@ -148,7 +174,10 @@ class Continuation:
         if self.tokens - self.first_tokens >= OPEN_TOKENS and not self.closing:
             opened = self.opened_step()
             if opened is not None and self.tokens - self.steps[opened].tokens >= OPEN_TOKENS:
-                return self.close(opened)
+                last = len(self.steps)
+                if not self.close(opened, last):
+                    self.take_back(opened)
+                return len(self.steps) == last
         return True
 
     @property
@@ -161,7 +190,7 @@ class Continuation:
         text, last = self.prompt + self.raw[:end], self.lines[-1]
         standing = judge(text, last.standing)
         if standing is None:
-            self.take_back(self.first_error())
+            self.correct(self.first_error())
             return False
         if not indentation_fits(text, self.raw[end:], standing):
             self.take_back(len(self.steps) - 1)
@@ -212,26 +241,43 @@ class Continuation:
             return None
         return self.step_at(start + opened_at)
 
-    def close(self, opened: int) -> bool:
-        """Have the model close what it opened with a step, at the last place where that can be done."""
+    def correct(self, wrong: int) -> None:
+        """Take a line back to its first wrong step, or end the string that the line ended in."""
+        start = self.lines[-1].standing.start
+        place = place_of((self.prompt + self.raw[: self.steps[wrong].characters])[start:])
+        opened = self.step_at(start + place.string[0]) if place.string else None
+        line = self.line_of(wrong)
+        is_tried_often = line.tries >= MOST_TRIES or line.tries % TRIES_BEFORE_HALF == TRIES_BEFORE_HALF - 1
+        if opened is None or is_tried_often or not self.close(opened, wrong, string_only=True):
+            self.take_back(wrong)
+        else:
+            line.tries += 1
+
+    def close(self, opened: int, last: int, *, string_only: bool = False) -> bool:
+        """Go back to the last state up to `last` in which what a step opened can be closed, and do so.
+
+        False where there is none: nothing has changed.
+        """
         start, flags = self.lines[-1].standing.start, self.lines[-1].standing.flags
-        for step in range(len(self.steps), opened, -1):
+        for step in range(last, opened, -1):
             characters = self.steps[step].characters if step < len(self.steps) else len(self.raw)
             text = (self.prompt + self.raw[:characters])[start:]
             place = place_of(text)
             end = next(string_ends(text, place.string), None) if place.string else ""
-            if end is None or Search(flags, 20).ending(text + end + closers(place)) is None:
+            if end is None or (string_only and not place.string):
                 continue
-            if step < len(self.steps):
-                self.restore(step)
-            self.closing = (end + closers(place)).encode()
-            return step > len(self.steps)
-        self.take_back(opened)
+            end += "" if string_only else closers(place)
+            if Search(flags, 20).ending(text + end) is not None:
+                if step < len(self.steps):
+                    self.restore(step)
+                    self.steps[step].closing = end.encode()
+                self.closing = end.encode()
+                return True
         return False
 
     def take_back(self, step: int) -> None:
         """Go back to the state before a token, and do not write that token there again."""
-        line = next(line for line in reversed(self.lines) if line.step <= step)
+        line = self.line_of(step)
         line.tries += 1
         if line.tries > MOST_TRIES and line is not self.lines[0]:
             line, step = self.lines[0], 0
@@ -243,6 +289,10 @@ class Continuation:
         if line.tries > MOST_TRIES:
             self.finish()
 
+    def line_of(self, step: int) -> Line:
+        """The line that a step belongs to."""
+        return next(line for line in reversed(self.lines) if line.step <= step)
+
     def restore(self, step: int) -> None:
         """Be again in the state before a step's token."""
         self.lines = [line for line in self.lines if line.step <= step]
@@ -251,6 +301,7 @@ class Continuation:
         del self.ids[state.ids :]
         self.raw = self.raw[: state.characters]
         self.tokens, self.owed, self.closing = state.tokens, state.owed, state.closing
+        self.log_probability, self.newest = state.log_probability, state.logits
         self.decoder.setstate(state.decoder)
 
     def finish(self) -> None:

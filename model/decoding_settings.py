@@ -15,9 +15,12 @@ class Decoding:
     temperature: float = 0.6
     top_p: float = 0.95
     top_k: int = 0
+    repetition_penalty: float = 1.0
+    stop: str = "none"
     samples: int = 1
     seed: int | None = None
     valid: bool = True  # write only what can be continued to code that compiles
+    scores: bool = False  # add up the log-probability of what is written
 
 
 def number_between(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], float]:
@@ -47,9 +50,16 @@ def on_or_off(text: str) -> bool:
     return text == "on"
 
 
+def stop_at(text: str) -> str:
+    """ "function" -> "function" """
+    if text not in ("function", "statement", "none"):
+        raise argparse.ArgumentTypeError(f"{text} is not function, statement or none")
+    return text
+
+
 LARGEST = 2**31 - 1
 
-SETTINGS: dict[str, tuple[Callable[[str], float], str]] = {
+SETTINGS: dict[str, tuple[Callable[[str], float | str], str]] = {
     "max_new_tokens": (number_between(int, 0, LARGEST), "write at most this many tokens"),
     "temperature": (
         number_between(float, 0, 100),
@@ -60,6 +70,11 @@ SETTINGS: dict[str, tuple[Callable[[str], float], str]] = {
         "keep the likeliest tokens up to this probability; 1 = off",
     ),
     "top_k": (number_between(int, 0, LARGEST), "keep this many of the likeliest tokens; 0 = off"),
+    "repetition_penalty": (
+        number_between(float, 0.1, 10),
+        "make tokens that stand there already less likely; 1 = off",
+    ),
+    "stop": (stop_at, "end after one function, after one statement, or none: at the end of the text"),
     "samples": (number_between(int, 1, 256), "write this many different completions"),
     "seed": (number_between(int, 0, LARGEST), "the same seed writes the same text"),
     "valid": (on_or_off, "write only what compiles: on or off"),

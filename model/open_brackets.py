@@ -57,12 +57,12 @@ def place_of(text: str) -> Place:
     return Place(brackets, None, in_comment, is_continued=last is not None and last[0] == "\\\n")
 
 
-def start_of_logical_line(text: str) -> int:
-    """Where the last line begins that no bracket, string or backslash joins to the one before it.
+def logical_line_starts(text: str) -> list[int]:
+    """Where the lines begin that no bracket, string or backslash joins to the ones before them.
 
-    start_of_logical_line("x = 1\\nf(a,\\n  b") -> 6
+    logical_line_starts("x = 1\\nf(a,\\n  b") -> [0, 6]
     """
-    depth, start, position = 0, 0, 0
+    depth, position, starts = 0, 0, [0]
     while found := LEXEME.match(text, position):
         position = found.end()
         if found["quote"]:
@@ -73,8 +73,13 @@ def start_of_logical_line(text: str) -> int:
         elif found["bracket"]:
             depth = max(0, depth + (1 if found["bracket"] in CLOSER else -1))
         elif not depth and found[0] != "\\\n" and "\n" in found[0]:
-            start = found.start() + found[0].rindex("\n") + 1
-    return start
+            starts += [found.start() + place.end() for place in re.finditer("\n", found[0])]
+    return starts
+
+
+def start_of_logical_line(text: str) -> int:
+    """start_of_logical_line("x = 1\\nf(a,\\n  b") -> 6"""
+    return logical_line_starts(text)[-1]
 
 
 def closers(place: Place) -> str:

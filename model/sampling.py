@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import torch
 from decoding_settings import Decoding
 from torch import Tensor
 
@@ -35,6 +36,18 @@ def sample(logits: Tensor, decoding: Decoding, chances: list[Random]) -> list[in
         position = draw((everything - total[row]).exp().tolist(), decoding.top_p, chance_of_row)
         chosen.append(int(order[vocabulary - 1 if position is None else position]))
     return chosen
+
+
+def penalized(logits: Tensor, ids: list[int], penalty: float) -> Tensor:
+    """Logits (1, V) with those of these ids divided by the penalty, or multiplied where they are negative.
+
+    Source: Keskar et al. 2019, "CTRL", section 4.1, as in transformers.
+    """
+    logits = logits.clone()
+    chosen = list(set(ids))
+    before = logits[0, chosen]
+    logits[0, chosen] = torch.where(before > 0, before / penalty, before * penalty)
+    return logits
 
 
 def draw(probabilities: list[float], top_p: float, chance: float) -> int | None:

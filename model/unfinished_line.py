@@ -37,11 +37,15 @@ def objection(line: str) -> int | None:
     place = place_of(line)
     if place.in_comment:
         return None
-    settled = line[: place.string[0]] if place.string else UNFINISHED.sub("", line)
+    if place.string:
+        start, prefix, quote = place.string
+        settled = line[: start + len(prefix) + len(quote)] + quote  # an empty string in place of the open one
+    else:
+        settled = UNFINISHED.sub("", line)
     word = FIRST_WORD.match(settled)
-    if word is None or word[0] == "case" or not settled.strip():
+    if not settled.strip() or (word and word[0] == "case"):
         return None
-    before = BEFORE.get(word[0], "")
+    before = BEFORE.get(word[0], "") if word else ""
     place = place_of(settled)
     if (error := refusal(before + settled, place, 0)) is not None:
         lines = (before + settled).split("\n")

@@ -1,0 +1,52 @@
+"""Code before and after a gap -> what stands in it, by a model that was trained to fill gaps in.
+
+The prompt is the prefix, then the suffix, each after its own token, and the model goes on with the middle.
+Source: Bavarian et al. 2022, "Efficient training of language models to fill in the middle", section 3 (PSM).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pretrained import PretrainedError
+from python_parser import is_complete
+
+MARKER = "<FILL>"
+# Ids of <|fim_prefix|>, <|fim_suffix|> and <|fim_middle|> in every tokenizer of this project.
+FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE = 2, 3, 4
+
+
+def check_fills_in(folder: Path) -> None:
+    """Nothing, where the model was trained to fill gaps in.
+
+    Raises:
+        PretrainedError: it was not, or nobody knows.
+    """
+    try:
+        record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        rate = float(record["options"].get("fim_rate") or 0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        rate = 0.0
+    if rate <= 0:
+        raise PretrainedError(
+            f"this model was not trained to fill a gap in, only to go on: {folder}: "
+            f"leave out --suffix and {MARKER}"
+        )
+
+
+def split_at_marker(text: str) -> tuple[str, str] | None:
+    """split_at_marker("a = <FILL>\\nb") -> ("a = ", "\\nb"); None without a marker."""
+    before, marker, after = text.partition(MARKER)
+    return (before, after) if marker else None
+
+
+def fitting(prefix: str, middle: str, suffix: str) -> str | None:
+    """As many of the middle's lines as make the whole compile; None where no number of them does."""
+    cut = middle
+    while True:
+        if is_complete(prefix + cut + suffix + "\n", 0):
+            return cut
+        if not cut:
+            return None
+        cut = cut[: max(0, cut.rfind("\n"))]
