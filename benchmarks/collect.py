@@ -68,14 +68,25 @@ def halving(github: GitHub, first: int, last: int, found: set[str]) -> None:
     """The reference: a range with more than 1,000 is halved, and the page that told so is kept."""
     words = f"{QUERY.words} created:{stamp(first)}..{stamp(last)}"
     page = github.page(words, 1)
-    found |= {repository.id for repository in page.repositories}
+    add_ids(found, page.repositories)
     if page.total > 1000:
         middle = (first + last) // 2
         halving(github, first, middle, found)
         halving(github, middle + 1, last, found)
         return
     for number in range(2, -(-page.total // 100) + 1):
-        found |= {repository.id for repository in github.page(words, number).repositories}
+        add_ids(found, github.page(words, number).repositories)
+
+
+def day_by_day(github: GitHub, found: set[str]) -> None:
+    """What most scripts do: a search for each day, as far as GitHub shows it."""
+    for day in range(30):
+        first = MONTH + day * DAY
+        words = f"{QUERY.words} created:{stamp(first)}..{stamp(first + DAY - 1)}"
+        page = github.page(words, 1)
+        add_ids(found, page.repositories)
+        for number in range(2, min(-(-page.total // 100), 10) + 1):
+            add_ids(found, github.page(words, number).repositories)
 
 
 def add_ids(found: set[str], repositories: list[FoundRepository]) -> None:
@@ -83,22 +94,26 @@ def add_ids(found: set[str], repositories: list[FoundRepository]) -> None:
 
 
 def compare_requests(seeds: int) -> None:
-    print(f"{'seed':<6}{'repositories':>13}{'halving':>9}{'ours':>6}{'ratio':>7}{'found':>8}  limit 1.10")
+    print(f"{'seed':<6}{'way':<14}{'searches':>9}{'found':>8}{'beside halving':>16}  limit 1.10")
+    span = Span(MONTH, MONTH + 30 * DAY - 1)
     for seed in range(seeds):
         chance = random.Random(seed)
         with tempfile.TemporaryDirectory() as folder, GitHubStandIn(Path(folder)) as stand_in:
             for number in range(4000):
                 second = chance.randrange(30 * DAY) if number < 2000 else 12 * DAY + chance.randrange(DAY)
                 stand_in.add(f"o/{number}", stamp(MONTH + second))
-            reference, ours = (GitHub(stand_in.url, None, Hooks(no_wait)) for _ in range(2))
-            halved: set[str] = set()
-            halving(reference, MONTH, MONTH + 30 * DAY - 1, halved)
-            found: set[str] = set()
-            span = Span(MONTH, MONTH + 30 * DAY - 1)
-            list(search(ours, QUERY, span, partial(add_ids, found)))
-        ratio = ours.requests / reference.requests
-        share = len(found) / 4000
-        print(f"{seed:<6}{4000:>13,}{reference.requests:>9}{ours.requests:>6}{ratio:>7.2f}{share:>8.1%}")
+            ways: dict[str, Callable[[GitHub, set[str]], object]] = {
+                "halving": lambda github, found: halving(github, span.low, span.high, found),
+                "day by day": day_by_day,
+                "ours": lambda github, found: list(search(github, QUERY, span, partial(add_ids, found))),
+            }
+            searches: dict[str, int] = {}
+            for name, way in ways.items():
+                github, found = GitHub(stand_in.url, None, Hooks(no_wait)), set[str]()
+                way(github, found)
+                searches[name] = github.requests
+                ratio = github.requests / searches["halving"]
+                print(f"{seed:<6}{name:<14}{github.requests:>9}{len(found) / 4000:>8.1%}{ratio:>16.2f}")
 
 
 # Cloning
