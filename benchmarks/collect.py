@@ -7,8 +7,9 @@
 Everything runs against servers on this machine, with repositories made here from the standard library's
 files and random assets. requests: searches for 4,000 repositories, half of them made in one day of thirty,
 beside halving. clones: network bytes and seconds of full clones, `--depth 1` clones and ours, one at a time
-and eight at once, with 80 ms added to each request. memory: the resident memory while a generated listing is
-recorded. The limits are printed beside the figures.
+and eight at once, with 80 ms added to each request; for small repositories also as if all of them were
+fetched in part. memory: the resident memory while a generated listing is recorded. The limits are printed
+beside the figures.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -42,7 +43,7 @@ from github_api import GitHub, Hooks, Page  # noqa: E402
 from github_collecting import GitHubCollecting, Options  # noqa: E402
 from github_search import search  # noqa: E402
 from github_stand_in import Fault, GitHubStandIn, moment, stamp  # noqa: E402
-from repo_cloning import Cloner  # noqa: E402
+from repo_cloning import PARTIAL_CLONE_KB, Cloner  # noqa: E402
 from safe_git import git_environment  # noqa: E402
 from search_query import SearchQuery, Span  # noqa: E402
 
@@ -68,14 +69,25 @@ def halving(github: GitHub, first: int, last: int, found: set[str]) -> None:
     """The reference: a range with more than 1,000 is halved, and the page that told so is kept."""
     words = f"{QUERY.words} created:{stamp(first)}..{stamp(last)}"
     page = github.page(words, 1)
-    found |= {repository.id for repository in page.repositories}
+    add_ids(found, page.repositories)
     if page.total > 1000:
         middle = (first + last) // 2
         halving(github, first, middle, found)
         halving(github, middle + 1, last, found)
         return
     for number in range(2, -(-page.total // 100) + 1):
-        found |= {repository.id for repository in github.page(words, number).repositories}
+        add_ids(found, github.page(words, number).repositories)
+
+
+def day_by_day(github: GitHub, found: set[str]) -> None:
+    """What most scripts do: a search for each day, as far as GitHub shows it."""
+    for day in range(30):
+        first = MONTH + day * DAY
+        words = f"{QUERY.words} created:{stamp(first)}..{stamp(first + DAY - 1)}"
+        page = github.page(words, 1)
+        add_ids(found, page.repositories)
+        for number in range(2, min(-(-page.total // 100), 10) + 1):
+            add_ids(found, github.page(words, number).repositories)
 
 
 def add_ids(found: set[str], repositories: list[FoundRepository]) -> None:
@@ -83,22 +95,26 @@ def add_ids(found: set[str], repositories: list[FoundRepository]) -> None:
 
 
 def compare_requests(seeds: int) -> None:
-    print(f"{'seed':<6}{'repositories':>13}{'halving':>9}{'ours':>6}{'ratio':>7}{'found':>8}  limit 1.10")
+    print(f"{'seed':<6}{'way':<14}{'searches':>9}{'found':>8}{'beside halving':>16}  limit 1.10")
+    span = Span(MONTH, MONTH + 30 * DAY - 1)
     for seed in range(seeds):
         chance = random.Random(seed)
         with tempfile.TemporaryDirectory() as folder, GitHubStandIn(Path(folder)) as stand_in:
             for number in range(4000):
                 second = chance.randrange(30 * DAY) if number < 2000 else 12 * DAY + chance.randrange(DAY)
                 stand_in.add(f"o/{number}", stamp(MONTH + second))
-            reference, ours = (GitHub(stand_in.url, None, Hooks(no_wait)) for _ in range(2))
-            halved: set[str] = set()
-            halving(reference, MONTH, MONTH + 30 * DAY - 1, halved)
-            found: set[str] = set()
-            span = Span(MONTH, MONTH + 30 * DAY - 1)
-            list(search(ours, QUERY, span, partial(add_ids, found)))
-        ratio = ours.requests / reference.requests
-        share = len(found) / 4000
-        print(f"{seed:<6}{4000:>13,}{reference.requests:>9}{ours.requests:>6}{ratio:>7.2f}{share:>8.1%}")
+            ways: dict[str, Callable[[GitHub, set[str]], object]] = {
+                "halving": lambda github, found: halving(github, span.low, span.high, found),
+                "day by day": day_by_day,
+                "ours": lambda github, found: list(search(github, QUERY, span, partial(add_ids, found))),
+            }
+            searches: dict[str, int] = {}
+            for name, way in ways.items():
+                github, found = GitHub(stand_in.url, None, Hooks(no_wait)), set[str]()
+                way(github, found)
+                searches[name] = github.requests
+                ratio = github.requests / searches["halving"]
+                print(f"{seed:<6}{name:<14}{github.requests:>9}{len(found) / 4000:>8.1%}{ratio:>16.2f}")
 
 
 # Cloning
@@ -207,6 +223,9 @@ def compare_clones(count: int, runs: int, seed: int) -> None:
                 "ours, 1 at a time": (1, partial(ours, server, samples, 1)),
                 "ours, 8 at once": (8, partial(ours, server, samples, 8)),
             }
+            if kind == "small":  # what the choice by size saves, or costs
+                in_part = [replace(sample, size_kb=PARTIAL_CLONE_KB) for sample in samples]
+                ways["ours, all in part"] = (8, partial(ours, server, in_part, 8))
             print(f"\n{len(samples)} {kind} repositories, {LATENCY * 1000:.0f} ms added to each request")
             print(f"{'':<20}{'MB sent':>9}{'requests':>10}{'seconds':>9}{'a clone':>9}")
             results = {name: measured(server, way, runs) for name, (_, way) in ways.items()}

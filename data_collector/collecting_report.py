@@ -90,27 +90,27 @@ def github_report(collection: Collection, request: Request, requests: int, secon
 
 def missing_report(collection: Collection, request: Request) -> list[str]:
     """What could not be had, by name and by reason: [] when nothing is missing."""
-    tally = collection.tally(request)
+    tally, missing = collection.tally(request), collection.missing(request)
     count = sum(tally.get(state, Tally()).repositories for state in ("failed", "gone"))
     lines = []
     if count:
-        failures = collection.failures(request, SHOWN_NAMES)
+        failures = missing.failures(SHOWN_NAMES)
         lines += _names(
             "could not be fetched (--retry-failed tries again)",
             [f"{name}: {reason}" for name, reason in failures],
             count,
         )
     if count > SHOWN_NAMES:
-        reasons = collection.failure_reasons(request, SHOWN_NAMES)
+        reasons = missing.failure_reasons(SHOWN_NAMES)
         lines += ["by reason:", *(f"  {number:>7,} {printable(reason)}" for reason, number in reasons)]
-    count, windows = collection.short_windows(request, SHOWN_NAMES)
+    count, windows = missing.short_windows(SHOWN_NAMES)
     if count:
         short = [
             f"{first} to {last}: {found:,} of {f'{total:,}' if found < total else 'more'}"
             for first, last, total, found in windows
         ]
         lines += _names("GitHub did not show all repositories made from", short, count)
-    count, partly = collection.partly_fetched(request, SHOWN_NAMES)
+    count, partly = missing.partly_fetched(SHOWN_NAMES)
     if count:
         lines += _names(
             "fetched without some of their files", [f"{name}: {why}" for name, why in partly], count

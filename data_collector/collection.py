@@ -20,6 +20,7 @@ from collection_format import (
     Tally,
     timestamp,
 )
+from collection_missing import Missing
 from collection_tally import RunningTally
 from python_tree import safe_name
 from repos_folder import DATABASE, ReposFolder
@@ -185,20 +186,6 @@ class Collection:
             yield from piece
             after = piece[-1]
 
-    def short_windows(self, request: Request, count: int) -> tuple[int, list[tuple[str, str, int, int]]]:
-        """How many sub-ranges GitHub did not show whole; the first as (first, last, total, found)."""
-        number = int(
-            self._database.value(
-                "SELECT count(*) FROM windows WHERE OF_REQUEST AND NOT is_complete", **request.parameters()
-            )
-        )
-        return number, self._database.rows(
-            "SELECT first_second, last_second, total, found FROM windows WHERE OF_REQUEST"
-            " AND NOT is_complete ORDER BY first_second LIMIT :count",
-            **request.parameters(),
-            count=count,
-        )
-
     def forget_windows(self, request: Request, *, only_short: bool = False) -> None:
         """Forget that anything of a request was searched, or only what GitHub did not show whole."""
         self._database.execute(
@@ -291,33 +278,9 @@ class Collection:
         """How many repositories of a request are in each state."""
         return self._tally.of(request)
 
-    def failures(self, request: Request, count: int) -> list[tuple[str, str]]:
-        """(full name, reason) of the first repositories that could not be fetched."""
-        return self._database.rows(
-            "SELECT full_name, error FROM repositories WHERE state IN ('failed', 'gone') AND IN_REQUEST"
-            " ORDER BY created_at, id LIMIT :count",
-            **request.parameters(),
-            count=count,
-        )
-
-    def partly_fetched(self, request: Request, count: int) -> tuple[int, list[tuple[str, str]]]:
-        """How many repositories could not give all of their files; (full name, which) of the first."""
-        rows = "FROM repositories WHERE state IN ('fetched', 'empty') AND error <> '' AND IN_REQUEST"
-        number = int(self._database.value(f"SELECT count(*) {rows}", **request.parameters()))
-        return number, self._database.rows(
-            f"SELECT full_name, error {rows} ORDER BY created_at, id LIMIT :count",
-            **request.parameters(),
-            count=count,
-        )
-
-    def failure_reasons(self, request: Request, count: int) -> list[tuple[str, int]]:
-        """The most frequent reasons why repositories could not be fetched, with their numbers."""
-        return self._database.rows(
-            "SELECT error, count(*) FROM repositories WHERE state IN ('failed', 'gone') AND IN_REQUEST"
-            " GROUP BY error ORDER BY 2 DESC, 1 LIMIT :count",
-            **request.parameters(),
-            count=count,
-        )
+    def missing(self, request: Request) -> Missing:
+        """What a request did not get."""
+        return Missing(self._database, request)
 
     def planned(self, request: Request, partial_kb: int) -> list[PlannedDay]:
         """What waits to be fetched, day by day; from partial_kb on only the Python files travel."""

@@ -211,7 +211,7 @@ def collect_github(arguments: argparse.Namespace, parser: argparse.ArgumentParse
     from collection import Collection
     from date_range import DateRangeError, ask_range
     from github_collecting import GitHubCollecting, Options
-    from safe_git import withhold_from_children
+    from safe_git import check_git, withhold_from_children
     from search_query import QueryError
 
     try:
@@ -333,21 +333,6 @@ def check_api_url(url: str) -> None:
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
     if not is_safe or not parts.hostname or "@" in parts.netloc:
         raise CollectorError(f"no https address: {url}: give --api-url {GITHUB_API} or https://HOST/api/v3")
-
-
-def check_git() -> None:
-    """git is there and new enough for configuration by environment."""
-    from safe_git import git_version
-
-    version = git_version()
-    if version is None:
-        raise CollectorError(
-            "git is not installed: install it (your package manager, git-scm.com) and run this again"
-        )
-    if version < (2, 31):
-        raise CollectorError(
-            f"git {version[0]}.{version[1]} is too old: install 2.39 or newer and run this again"
-        )
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ ANSWER_SECONDS = 60  # for a whole answer, however it trickles in
 ATTEMPTS = 3  # at a page that GitHub ran out of time for
 SECONDARY_SECONDS = 60.0  # "wait at least one minute", then longer
 LONGEST_PAUSE = 900.0
-# Seconds of nothing but faults before giving up; few as long as nothing ever worked.
-FAULT_PATIENCE = 1_800.0
+# Seconds of nothing but faults before giving up: a long outage, but few as long as nothing ever worked.
+FAULT_PATIENCE = 10_800.0
 FIRST_PATIENCE = 10.0
 MAX_LIMITED = 20  # refusals in a row for a limit
 

@@ -274,6 +274,11 @@ class GitHubCollecting:
             pause = self._outage.resume_at - time.monotonic()
             self._progress.say(f"{host} does not answer: waiting {duration(pause)}, until {clock_in(pause)}")
 
+    def _outage_state(self) -> str:
+        pause = self._outage.resume_at - time.monotonic()
+        until = f"waiting until {clock_in(pause)}" if pause > 0 else "trying again"
+        return f"{until}: clones get no answer" if self._outage.is_on else ""
+
     def _tallied(self, *states: str) -> int:
         """How many repositories of the request are in these states."""
         tally = self._collection.tally(self._request)
@@ -296,7 +301,7 @@ class GitHubCollecting:
             megabytes(self.counts.bytes),
             f"{rate:.1f}/s",
             f"{duration(left / rate)} left" if rate and left > 0 else "",
-            "waiting for the host of the clones" if self._outage.is_on else "",
+            self._outage_state(),
             self._waiting,
         ]
         return " · ".join(filter(None, parts))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import tomllib
 from collections.abc import Iterable
 from email.message import Message
 from importlib.metadata import PackageMetadata
@@ -132,6 +133,24 @@ def from_metadata(metadata: Message | PackageMetadata, license_texts: Iterable[s
     if len(named) == 1:
         return named.pop()
     return from_name(field) or from_text(field) or from_texts(license_texts)
+
+
+def from_pyproject(text: str) -> str:
+    """The licence that a project's own pyproject.toml names: expression, classifier or text; '' for none."""
+    try:
+        project = tomllib.loads(text).get("project", {})
+        license_ = project.get("license", "")
+        classifiers = list(project.get("classifiers", []))
+    except (tomllib.TOMLDecodeError, AttributeError, TypeError):
+        return ""
+    metadata = Message()
+    if isinstance(license_, str) and license_:
+        metadata["License-Expression"] = license_
+    elif isinstance(license_, dict):
+        metadata["License"] = str(license_.get("text", ""))
+    for line in classifiers:
+        metadata["Classifier"] = str(line)
+    return from_metadata(metadata, [])
 
 
 def from_texts(texts: Iterable[str]) -> str:

@@ -110,17 +110,18 @@ def _tar_members(path: Path, is_wanted: Callable[[str], bool], limit: int) -> Co
 
 
 def _license_of(path: Path) -> str:
-    """The licence by a wheel's metadata or a licence file at most two folders deep."""
+    """The licence by a wheel's or a source distribution's metadata, or a licence file near the top."""
 
     def says_licence(name: str) -> bool:
         parts = PurePosixPath(name).parts
         is_license = len(parts) <= 4 and bool(license_names.LICENSE_FILE.match(parts[-1]))
-        return is_license or (len(parts) == 2 and parts[0].endswith(".dist-info") and parts[1] == "METADATA")
+        is_wheel = len(parts) == 2 and parts[0].endswith(".dist-info") and parts[1] == "METADATA"
+        return is_license or is_wheel or (len(parts) == 2 and parts[1] == "PKG-INFO")
 
     metadata, texts = None, []
     for name, pieces in itertools.islice(_read(path, says_licence), 20):
         content = next(iter(pieces), b"")[: license_names.MAX_LICENSE_BYTES]
-        if str(name).endswith("METADATA"):
+        if str(name).endswith(("METADATA", "PKG-INFO")):
             metadata = BytesHeaderParser().parsebytes(content)
         else:
             texts.append(content.decode("utf-8", "replace"))

@@ -79,12 +79,16 @@ def _folder_source(root: Path, files: list[LocalFile], unreadable: list[str]) ->
 
 
 def _folder_license(root: Path) -> str:
-    """The licence by the licence files at the top of a folder."""
+    """The licence by the pyproject.toml or the licence files at the top of a folder."""
     texts = []
     for path in sorted(root.iterdir()):
-        if license_names.LICENSE_FILE.match(path.name) and path.is_file():
+        is_project = path.name == "pyproject.toml"
+        if (is_project or license_names.LICENSE_FILE.match(path.name)) and path.is_file():
             with path.open("rb") as file:
-                texts.append(file.read(license_names.MAX_LICENSE_BYTES).decode("utf-8", "replace"))
+                text = file.read(license_names.MAX_LICENSE_BYTES).decode("utf-8", "replace")
+            if is_project and (named := license_names.from_pyproject(text)):
+                return named
+            texts += [] if is_project else [text]
     return license_names.from_texts(texts)
 
 

@@ -11,6 +11,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from collector_error import CollectorError
+
 # What a collector's git may inherit of the GIT_* variables: which git, and a company's certificates.
 INHERITED = {
     "GIT_EXEC_PATH",
@@ -82,3 +84,16 @@ def git_version() -> tuple[int, int] | None:
         return None
     match = re.search(r"(\d+)\.(\d+)", result.stdout)
     return (int(match[1]), int(match[2])) if match else None
+
+
+def check_git() -> None:
+    """Raise CollectorError unless git is there and new enough for configuration by environment."""
+    version = git_version()
+    if version is None:
+        raise CollectorError(
+            "git is not installed: install it (your package manager, git-scm.com) and run this again"
+        )
+    if version < (2, 31):
+        raise CollectorError(
+            f"git {version[0]}.{version[1]} is too old: install 2.39 or newer and run this again"
+        )

@@ -82,6 +82,7 @@ class GitHubStandIn:
         self._used = 0
         self._told_left = 1  # searches, as we last said
         self._mutex = threading.Lock()
+        self._searching = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
 
@@ -196,8 +197,13 @@ class GitHubStandIn:
             self._answer(handler, fault.status, {"message": fault.message}, fault.headers)
 
     def _search(self, handler: BaseHTTPRequestHandler) -> None:
-        with self._mutex:
+        if not self._searching.acquire(blocking=False):
+            self.violations.append(f"two searches at a time: {handler.path}")
+            self._searching.acquire()
+        try:
             self._search_one(handler)
+        finally:
+            self._searching.release()
 
     def _search_one(self, handler: BaseHTTPRequestHandler) -> None:
         asked = {name: values[0] for name, values in parse_qs(urlsplit(handler.path).query).items()}

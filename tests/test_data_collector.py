@@ -365,6 +365,34 @@ def test_a_token_that_is_revoked_on_the_way_stops_the_run_and_keeps_what_was_fou
     assert contents(work / "repos") == before != {}
 
 
+def test_a_token_that_is_revoked_while_clones_run_stops_them_and_keeps_what_is_done(
+    github: GitHubStandIn, work: Path
+) -> None:
+    for number in range(950):  # pages enough for the first clones to be done before the last
+        github.add(
+            f"many/{number}", "2024-03-01T01:00:00Z", clone_url="no", updated_at="2020-01-01T00:00:00Z"
+        )
+    github.faults, github.slow_seconds = [Fault(damage="slow")] * 10, 0.3
+    (work / "token.txt").write_text(TOKEN, encoding="utf-8")
+
+    def before(path: str) -> Fault | None:
+        if (work / "repos/ann/r0").is_dir():
+            github.tokens = set()
+        return Fault(damage="stall") if "/r5.git" in path else None
+
+    github.before_git = before
+    result = collect(github, work)
+    assert result.returncode == 1 and "401" in result.stderr and "Traceback" not in result.stderr
+    assert [request.headers["authorization"] for request in github.received][-1].endswith(TOKEN)
+    kept = names_in(work / "repos")
+    assert "ann/r0" in kept and "ann/r5" not in kept
+    github.tokens, github.before_git = None, None
+    github.git_requests.clear()
+    assert collect(github, work).returncode == 3  # the many cannot be had
+    assert contents(work / "repos") == expected()
+    assert kept & {request.path.split(".git/")[0].strip("/") for request in github.git_requests} == set()
+
+
 def test_the_token_reaches_the_api_alone(github: GitHubStandIn, work: Path) -> None:
     (work / "token.txt").write_text(TOKEN, encoding="utf-8")
     stalled: list[str] = []

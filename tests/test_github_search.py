@@ -235,10 +235,10 @@ def test_an_answer_that_trickles_in_is_given_up_and_asked_for_again(
 ) -> None:
     monkeypatch.setattr(github_api, "ANSWER_SECONDS", 1)
     scatter(stand_in, 5, DAY, 100)
-    stand_in.faults = [Fault(damage="drip")]
+    stand_in.faults, stand_in.slow_seconds = [Fault(damage="drip")], 0.4  # 1.6 s in all
     names, _ = find(stand_in, DAY, DAY + 99)
     assert names == everything(stand_in)
-    assert len(stand_in.received) == 2
+    assert len(stand_in.received) >= 2
 
 
 def test_a_slow_answer_does_not_keep_a_run_from_ending(stand_in: GitHubStandIn) -> None:

@@ -254,6 +254,43 @@ def test_archives_give_their_python_files_and_nothing_leaves_the_folder(tmp_path
     assert not list(tmp_path.rglob("up.py"))
 
 
+def test_a_source_distribution_says_its_licence_in_its_metadata(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "three-1.0.tar.gz", "w:gz") as tar:
+        for name, content in {
+            "three-1.0/PKG-INFO": b"Metadata-Version: 2.4\nName: three\nLicense-Expression: Apache-2.0\n",
+            "three-1.0/LICENSE": MIT_TEXT.encode(),
+            "three-1.0/a.py": b"a = 3\n",
+        }.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    collect(tmp_path, tmp_path / "three-1.0.tar.gz")
+    assert rows(tmp_path / "repos", "full_name, license") == [("local/three-1.0", "Apache-2.0")]
+
+
+def test_a_folder_says_its_licence_in_its_metadata(home: Path, tmp_path: Path) -> None:
+    text = '[project]\nname = "code"\nlicense = "BSD-3-Clause"\n'
+    (home / "code/pyproject.toml").write_text(text, encoding="utf-8")
+    collect(tmp_path, home / "code")
+    assert rows(tmp_path / "repos", "license") == [("BSD-3-Clause",)]
+
+
+@pytest.mark.parametrize(
+    ("text", "identifier"),
+    [
+        ('[project]\nlicense = "MIT OR Apache-2.0"', "MIT OR Apache-2.0"),
+        ('[project]\nlicense = {text = "Apache License 2.0"}', "Apache-2.0"),
+        ('[project]\nlicense = {file = "LICENSE"}', ""),
+        ('[project]\nclassifiers = ["License :: OSI Approved :: MIT License"]', "MIT"),
+        ("[tool.ruff]\nline-length = 3", ""),
+        ('project = "no table"', ""),
+        ("[project\n", ""),
+    ],
+)
+def test_a_project_says_its_licence_in_several_ways(text: str, identifier: str) -> None:
+    assert license_names.from_pyproject(text) == identifier
+
+
 @pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
 def test_a_bomb_is_left_out_with_a_line(tmp_path: Path, suffix: str) -> None:
     bomb = tmp_path / f"bomb{suffix}"
