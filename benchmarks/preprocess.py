@@ -31,14 +31,14 @@ from journey import PROJECT
 
 sys.path.insert(0, str(PROJECT / "preprocess"))
 
-from comments import UnlexableError, strip_comments  # noqa: E402
-from credentials import EMAIL, IP_ADDRESS, find_secrets  # noqa: E402
-from decoding import UndecodableError, decode_source  # noqa: E402
-from exact_similarity import found_pairs, losers_by_pairs, similar_pairs  # noqa: E402
-from planted_secrets import secret_kinds, secret_part  # noqa: E402
-from preparation import compile_error  # noqa: E402
-from redaction import redact  # noqa: E402
-from signatures import PERMUTATIONS, TO_WORDS, shingles, signature  # noqa: E402
+from comments import UnlexableError, strip_comments
+from credentials import EMAIL, IP_ADDRESS, find_secrets
+from decoding import UndecodableError, decode_source
+from exact_similarity import found_pairs, losers_by_pairs, similar_pairs
+from planted_secrets import secret_kinds, secret_part
+from preparation import compile_error
+from redaction import redact
+from signatures import PERMUTATIONS, TO_WORDS, shingles, signature
 
 PARTS = ("speed", "near", "secrets", "cleaner")
 SIMILAR = 0.7
