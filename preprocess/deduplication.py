@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import TypeVar
 
 Key = TypeVar("Key")
+BLANKS = b" \t\n\f"
 
 
 def content_digest(text: str) -> str:
@@ -17,7 +18,7 @@ def content_digest(text: str) -> str:
 
     16 bytes: among a billion different files two are taken for one with a probability of 1e-21.
     """
-    return blake2b("".join(text.split()).encode(), digest_size=16).hexdigest()
+    return blake2b(text.encode().translate(None, BLANKS), digest_size=16).hexdigest()
 
 
 def duplicates(files: Iterable[tuple[Key, str, tuple[object, ...]]]) -> dict[Key, Key]:

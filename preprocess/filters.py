@@ -79,7 +79,7 @@ class Filter:
 
     def kept(self, threshold: float) -> str:
         """Which measures are kept, as a table shows them."""
-        return f"{'at most' if self.most is not None else 'at least'} {threshold:g}"
+        return f"{'at most' if self.most is not None else 'at least'} {threshold:,.10g}"
 
     def finding(self, text: str, threshold: float) -> Finding | None:
         value = round(self.measure(text), 4)
@@ -120,7 +120,7 @@ def generated_marker_line(text: str) -> int:
 
 def written_characters(text: str) -> int:
     """Characters other than blanks; counted no further than is needed to tell a file from an empty one."""
-    return len("".join(text[:10_000].split()))
+    return len("".join(text[:1000].split()))
 
 
 @lru_cache(maxsize=1)

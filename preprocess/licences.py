@@ -34,7 +34,8 @@ def licence_in(source: str) -> str:
     >>> licence_in("# SPDX-License-Identifier: MIT\\nimport os\\n")
     'MIT'
     """
-    match = HEADER.search(source, 0, HEADER_CHARACTERS)
+    has_header = source.find("SPDX", 0, HEADER_CHARACTERS) >= 0
+    match = HEADER.search(source, 0, HEADER_CHARACTERS) if has_header else None
     expression = " ".join(match[1].split()) if match else ""
     return expression if expression and is_allowed(expression, None) else ""
 

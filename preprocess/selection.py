@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from deduplication import duplicates
 from filters import Finding
 from inventory import Inventory, Repository, SourceFile
 from licences import PERMISSIVE, is_allowed
-from shards import SIGNATURE_BYTES, Outcome, Shard, read_signatures
+from shards import SIGNATURE_BYTES, Outcome, Shard, read_signatures, read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NEAR_DUPLICATE = "near_duplicate"
 SIMILAR = 0.7  # SantaCoder, The Stack: word 5-grams, Jaccard 0.7
+
+REMEMBERED = 200  # files, while they are compared word by word
 
 FOLDED_PERMISSIVE = frozenset(name.casefold() for name in PERMISSIVE)
 
@@ -69,11 +71,23 @@ def similar_files(
     if len(signed) < 2:
         return {}
     from near_duplicates import near_duplicates
+    from signatures import jaccard, shingles
 
-    rows = {number: row for row, number in enumerate(sorted(signed))}
     files = sorted(signed)
+    rows = {number: row for row, number in enumerate(files)}
+    shard_of = {number: shard for shard in shards for number in shard.numbers if number in rows}
+
+    @lru_cache(maxsize=REMEMBERED)
+    def shingles_of(row: int) -> NDArray[np.uint64]:
+        shard = shard_of[files[row]]
+        of_shard = [outcomes[number] for number in shard.numbers]
+        return shingles(read_text(shard, of_shard, shard.numbers.index(files[row])))
+
     losers = near_duplicates(
-        signatures_of(shards, outcomes, rows), [rows[number] for number in signed], threshold
+        signatures_of(shards, outcomes, rows),
+        [rows[number] for number in signed],
+        threshold,
+        lambda first, second: jaccard(shingles_of(first), shingles_of(second)),
     )
     return {files[row]: (files[near.winner], round(near.similarity, 4)) for row, near in losers.items()}
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,12 @@ def read_pieces(shard: Shard, outcomes: Iterable[Outcome]) -> Iterator[list[byte
         lines.readline()
         for outcome in outcomes:
             yield [lines.readline() for _ in range(outcome.pieces)]
+
+
+def read_text(shard: Shard, outcomes: Iterable[Outcome], position: int) -> str:
+    """The text of one file of a batch as it will be written, by its position in the batch."""
+    pieces = next(islice(read_pieces(shard, outcomes), position, None))
+    return "".join(map(json.loads, pieces))
 
 
 def read_signatures(shard: Shard, outcomes: Iterable[Outcome]) -> bytes:
