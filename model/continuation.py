@@ -7,7 +7,6 @@ lines since a bracket or a string was opened that does not close. What has been 
 from __future__ import annotations
 
 import codecs
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
@@ -30,8 +29,6 @@ OPEN_TOKENS = 96
 # Then the text goes back to the last line that is settled, and after as many tries there it ends.
 TRIES_BEFORE_HALF = 8
 MOST_TRIES = 64
-# An ending of closing marks and "pass" alone: what cuts a line off without adding a meaning to it.
-PLAIN_ENDING = re.compile(r"""['")\]}\s]*(?::?\s*pass)?\s*""")
 
 
 @dataclass
@@ -328,9 +325,20 @@ class Continuation:
         for place in dict.fromkeys(places):
             if not judged[standing.end : place].strip():
                 return
-            ending = "" if self.ended else Search(standing.flags, 30).ending(judged[standing.start : place])
-            if ending is not None and PLAIN_ENDING.fullmatch(ending):
-                yield judged[:place] + ending
+            if self.ended:
+                yield judged[:place]
+            else:
+                yield from self.plainly_ended(judged[:place], standing)
+
+    def plainly_ended(self, judged: str, standing: Standing) -> Iterator[str]:
+        """The text with closing marks and "pass", which cut a line off without adding a meaning to it."""
+        place = place_of(judged[standing.start :])
+        closed = next(string_ends(judged[standing.start :], place.string), "") if place.string else ""
+        for rest in ("", ": pass", " pass"):
+            text = judged + closed + closers(place) + rest
+            ending = Search(standing.flags, 12).ending(text[standing.start :])
+            if ending is not None and (not ending or ending.startswith("\n")):
+                yield text + ending
 
     def could_go_on(self, spelling: bytes) -> bool:
         """Whether Python could go on after these bytes: asked where tokens were taken back, for an answer

@@ -23,11 +23,10 @@ def place_to_stop(text: str, written_from: int, stop: str) -> int | None:
     starts = [start for start in logical_line_starts(text) if text[start:].strip()]
     lines = [(start, text[start:end]) for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
     lines = [(start, line) for start, line in lines if line.strip() and not line.lstrip().startswith("#")]
-    first = max((i for i, (start, _) in enumerate(lines) if start <= written_from), default=0)
-    if lines and not text[lines[first][0] : written_from].strip(" \t") and first + 1 < len(lines):
-        first += lines[first][0] + len(lines[first][1]) <= written_from
-    elif lines and text[lines[first][0] : written_from].endswith("\n"):
-        first += 1
+    first = max((i for i, (start, _) in enumerate(lines) if start < written_from), default=0)
+    if lines and lines[first][0] < written_from and text[lines[first][0] : written_from].endswith("\n"):
+        # What is written goes on with the block of the prompt's last line, or is a line of its own.
+        first += stop == "function" or not BLOCK.search(lines[first][1].rstrip())
     top = header_of(lines, first) if stop == "function" else first
     if top is None or top >= len(lines):
         return None
@@ -35,7 +34,7 @@ def place_to_stop(text: str, written_from: int, stop: str) -> int | None:
     if stop == "statement" and not BLOCK.search(line.rstrip()):
         end = start + len(line.rstrip())
         return end if line.endswith("\n") or top + 1 < len(lines) else None
-    for place, later in lines[max(top + 1, first) :]:
+    for place, later in lines[top + 1 :]:
         if indentation(later) <= indentation(line) and not GOES_ON.match(later) and place >= written_from:
             return place
     return None

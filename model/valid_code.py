@@ -21,13 +21,15 @@ from dataclasses import dataclass
 from types import CodeType
 
 from ending import INDENTATION, NONLOCAL, Search, names_in
-from open_brackets import place_of
+from open_brackets import logical_line_starts, place_of
 from python_parser import ALL_FUTURE_FLAGS, FUTURE_FLAGS, INCOMPLETE, compiled, is_complete, is_viable
 
 # Compilations that a search for an ending may take: a line of generated code needs 1 to 3, one cut off in a
 # rare place some dozens; a prompt is searched once, and refusing it would be worse than taking half a second.
 LINE_ATTEMPTS = 60
 PROMPT_ATTEMPTS = 1500
+# What a prompt ends in begins at the last line before which everything compiles, or hardly earlier.
+MOST_BORDERS = 3
 # A prompt is read in parts of about this size, so that memory and time grow with its length and no faster.
 PART = 1 << 16
 
@@ -104,21 +106,20 @@ def last_start(text: str, low: int, high: int) -> int:
 
 def last_statement(prompt: str, start: int, flags: int) -> Standing:
     """The standing of a prompt whose statements before `start` are complete."""
-    text = prompt[start:]
-    borders = [0, *(found.start() for found in STARTS.finditer(text) if found.start())]
-    for border in reversed(borders):
+    text, tries = prompt[start:], 0
+    whole_lines = set(logical_line_starts(text))
+    borders = [0, *(found.start() for found in STARTS.finditer(text) if found.start() in whole_lines)]
+    for border in reversed(list(dict.fromkeys(borders))):
         code = compiled(text[:border], flags)
         if not isinstance(code, CodeType):
             continue
+        tries += 1
         in_force = flags | future_flags(code)
         ending = search_starts(text[border:], in_force, PROMPT_ATTEMPTS)
-        if ending is None and border:
-            continue
-        if ending is None:
+        if ending is not None and is_complete(text + ending, flags):
+            return Standing(start + border, len(prompt), ending, in_force, None)
+        if tries == MOST_BORDERS:
             break
-        standing = Standing(start + border, len(prompt), ending, in_force, None)
-        if is_complete(text + ending, flags):
-            return standing
     raise NotPythonError(explain(last_error(text, flags), prompt, start))
 
 

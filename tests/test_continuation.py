@@ -1,0 +1,118 @@
+"""Lines that no program contains are taken back; what is left of a completion compiles, always."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from completion import Completer
+from conftest import STDLIB
+from continuation import Continuation
+from decoding_settings import Decoding
+from inference import GPT2
+from pretrained import load_weights, read_pretrained
+from python_parser import is_complete
+from tiny_model import save_tiny_model
+from valid_code import NotPythonError
+
+DECODER_PY = (STDLIB / "json" / "decoder.py").read_text(encoding="utf-8")
+
+
+def load(folder: Path) -> Completer:
+    torch.set_num_threads(1)
+    pretrained = read_pretrained(folder)
+    weights = load_weights(pretrained, torch.device("cpu"), torch.float32)
+    return Completer(GPT2(pretrained.config, weights), pretrained.vocabulary)
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Completer:
+    return load(save_tiny_model(tmp_path_factory.mktemp("tiny")))
+
+
+@pytest.fixture(scope="module")
+def trained(model_folder: Path) -> Completer:
+    return load(model_folder)
+
+
+def written(completer: Completer, prompt: str, decoding: Decoding) -> tuple[str, list[Continuation]]:
+    """What is shown of the first sample, and all samples at their end."""
+    samples = completer.start(prompt, decoding)
+    shown = "".join(text for number, text in completer.write(samples, decoding) if number == 0)
+    return shown, samples
+
+
+def prompts(count: int) -> list[str]:
+    """Every other one empty, every other one json/decoder.py up to a random place."""
+    chance = Random(0)
+    return [DECODER_PY[: chance.randrange(len(DECODER_PY))] if i % 2 else "" for i in range(count)]
+
+
+@pytest.mark.parametrize("model", ["untrained", "trained"])
+@pytest.mark.parametrize("temperature", [0, 0.6, 1.5])
+def test_whatever_the_model_writes_what_is_shown_compiles(
+    model: str, temperature: float, request: pytest.FixtureRequest
+) -> None:
+    completer = request.getfixturevalue(model)
+    for seed, prompt in enumerate(prompts(6)):
+        decoding = Decoding(max_new_tokens=60, temperature=temperature, seed=seed)
+        shown, [sample] = written(completer, prompt, decoding)
+        assert shown == sample.text, "what was shown was taken back"
+        assert is_complete(prompt + shown + "\n", 0), repr(shown)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("model", ["untrained", "trained"])
+def test_the_same_holds_for_many_texts(model: str, request: pytest.FixtureRequest) -> None:
+    completer = request.getfixturevalue(model)
+    for seed, prompt in enumerate(prompts(150)):
+        shown, _ = written(completer, prompt, Decoding(max_new_tokens=200, seed=seed))
+        assert is_complete(prompt + shown + "\n", 0), repr(shown)
+
+
+def test_all_of_several_samples_compile(trained: Completer) -> None:
+    _, samples = written(trained, "import os\n", Decoding(max_new_tokens=60, samples=4, seed=1))
+    assert all(is_complete("import os\n" + sample.text + "\n", 0) for sample in samples)
+    assert len({sample.text for sample in samples}) > 1
+
+
+def test_a_weak_model_writes_something_before_its_tokens_are_spent(trained: Completer) -> None:
+    texts = [written(trained, "import os\n", Decoding(max_new_tokens=40, seed=seed))[0] for seed in range(8)]
+    assert sum(bool(text.strip()) for text in texts) >= 6
+
+
+def test_the_same_seed_writes_the_same_text_whatever_is_taken_back(trained: Completer) -> None:
+    decoding = Decoding(max_new_tokens=80, seed=5)
+    assert written(trained, "", decoding)[0] == written(trained, "", decoding)[0]
+
+
+def test_a_prompt_that_is_no_python_is_refused_and_left_to_the_caller(trained: Completer) -> None:
+    with pytest.raises(NotPythonError):
+        trained.start("x = = 1\n", Decoding())
+    shown, _ = written(trained, "x = = 1\n", Decoding(valid=False, max_new_tokens=20, seed=1))
+    assert shown
+
+
+def test_no_more_passes_than_tokens_where_nothing_is_taken_back(trained: Completer) -> None:
+    _, [sample] = written(trained, "x = 1\n", Decoding(max_new_tokens=30, seed=1, valid=False))
+    assert sample.passes <= sample.tokens + 4  # the end of the prompt is written again
+
+
+def test_the_log_probability_is_that_of_the_tokens_that_stayed(trained: Completer) -> None:
+    decoding = Decoding(max_new_tokens=40, seed=3, scores=True)
+    samples = trained.start("x = 1\n", decoding)
+    read = len(samples[0].ids)
+    for _ in trained.write(samples, decoding):
+        pass
+    ids = samples[0].ids
+    expected = 0.0
+    for place in range(read, len(ids)):
+        cache = trained.model.new_cache(1, place)
+        logits = trained.model.next_logits(torch.tensor([ids[:place]]), cache)[0]
+        logits[trained.never_written] = -torch.inf
+        expected += float(logits[ids[place]] - logits.logsumexp(-1))
+    assert len(ids) > read
+    assert math.isclose(samples[0].log_probability, expected, abs_tol=0.05)
