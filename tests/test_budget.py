@@ -1,4 +1,4 @@
-"""The dial: a size that is asked for, memory that bounds the choice, a corpus that is not repeated beyond use."""
+"""The dial: sizes that are asked for, memory that bounds the choice, a corpus not repeated beyond use."""
 
 from __future__ import annotations
 

@@ -242,7 +242,7 @@ def test_plan_prints_plan_and_forecast_and_writes_nothing(
     ]
     machine = ["--device", "cpu", "--threads", "1"]
     result = succeed(
-        run_script("model/train.py", *files, "--size", "1M", "--minutes", "0.2", "--plan", *machine)
+        run_script("model/train.py", *files, "--size", "0.5M", "--minutes", "0.2", "--plan", *machine)
     )
     assert "0.6 M parameters: 2 layers, 128 wide" in result.stderr
     assert re.search(r"forecast \d\.\d\d bits per byte on held-out files", result.stderr)
