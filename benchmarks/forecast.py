@@ -13,6 +13,7 @@ constants for model/expected_loss.py.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import subprocess
@@ -24,13 +25,15 @@ import numpy as np
 from journey import PROJECT, HelpFormatter
 
 sys.path.insert(0, str(PROJECT / "model"))
+from expected_loss import effective_tokens
 
 POINTS = (
     *("2x128:1M", "3x192:1M", "4x256:1M", "2x128:3M", "3x192:3M", "4x256:3M"),
     *("6x384:1M", "2x128:8M", "3x192:8M", "4x256:6M"),
 )
 STEP_TOKENS = 2048  # what model/train.py takes a step for when it chooses the batch
-EXPONENTS = np.arange(0.10, 1.01, 0.02)
+EXPONENTS = np.arange(0.10, 0.61, 0.02)
+ENOUGH = 9  # points for five constants
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Point:
     tokens: int
     corpus_tokens: int
     bits_per_byte: float
+    difficulty: float  # tokens per byte of the held-out sample, relative to the corpus
 
 
 def parse_point(text: str) -> tuple[int, int, float]:
@@ -95,6 +99,7 @@ def run_point(options: argparse.Namespace, n_layer: int, n_embd: int, tokens: fl
         figures["tokens"],
         round(figures["tokens"] / figures["epochs"]),
         figures["held_out_bits_per_byte"],
+        figures["held_out_difficulty"],
     )
 
 
@@ -112,21 +117,24 @@ def planned_steps(tokens: float, context: int) -> float:
 def fit(points: list[Point]) -> tuple[float, float, float, float, float]:
     """(E, A, alpha, B, beta) of E + A / N^alpha + B / D^beta with the least squared relative error.
 
-    The exponents come from a grid, the rest from linear least squares; negative terms are refused.
-    Source of the form: Hoffmann et al. 2022, section 3.3.
+    None of the terms is negative. The exponents are those of Hoffmann et al. 2022 (section 3.3, approach 3),
+    unless there are points enough for a grid of them.
     """
-    from expected_loss import effective_tokens
-
+    exponents = [(0.34, 0.28)]
+    if len(points) >= ENOUGH:
+        exponents = list(itertools.product(EXPONENTS, EXPONENTS))
     N = np.array([point.parameters for point in points], dtype=float)
     D = np.array([effective_tokens(point.tokens, point.corpus_tokens) for point in points])
-    bits = np.array([point.bits_per_byte for point in points])
+    target = np.array([point.bits_per_byte / point.difficulty for point in points])
     best, constants = np.inf, (0.0, 0.0, 0.0, 0.0, 0.0)
-    for alpha in EXPONENTS:
-        for beta in EXPONENTS:
-            terms = np.stack([np.ones_like(N), N**-alpha, D**-beta], axis=1)
-            weights, *_ = np.linalg.lstsq(terms / bits[:, None], np.ones_like(bits), rcond=None)
-            error = float(np.square(terms @ weights / bits - 1).sum())
-            if weights.min() >= 0 and error < best:
+    for alpha, beta in exponents:
+        terms = np.stack([np.ones_like(N), N**-alpha, D**-beta], axis=1) / target[:, None]
+        for used in ([0, 1, 2], [0, 2], [1, 2], [2]):  # terms that would be negative are left out
+            found, *_ = np.linalg.lstsq(terms[:, used], np.ones_like(target), rcond=None)
+            error = float(np.square(terms[:, used] @ found - 1).sum())
+            if found.min() >= 0 and error < best - 1e-12:
+                weights = np.zeros(3)
+                weights[used] = found
                 best, constants = error, (weights[0], weights[1], alpha, weights[2], beta)
     E, A, alpha, B, beta = map(float, constants)
     return E, A, alpha, B, beta
@@ -142,16 +150,14 @@ def main(argv: list[str] | None = None) -> int:
         points.append(run_point(options, n_layer, n_embd, tokens))
         with options.record.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(points[-1].__dict__) + "\n")
-    if len(points) < 5:
-        raise SystemExit(f"{len(points)} points are too few for five constants")
+    if len(points) < 4:
+        raise SystemExit(f"{len(points)} points are too few for three constants")
     E, A, alpha, B, beta = fit(points)
     print(f"{'shape':>8}{'parameters':>12}{'tokens':>12}{'measured':>10}{'fitted':>8}{'error':>8}")
     worst = 0.0
     for point in points:
-        from expected_loss import effective_tokens
-
         D = effective_tokens(point.tokens, point.corpus_tokens)
-        fitted = E + A * point.parameters**-alpha + B * D**-beta
+        fitted = point.difficulty * (E + A * point.parameters**-alpha + B * D**-beta)
         error = fitted / point.bits_per_byte - 1
         worst = max(worst, abs(error))
         shape = f"{point.n_layer}x{point.n_embd}"

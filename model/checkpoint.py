@@ -82,6 +82,27 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"this checkpoint cannot be read ({error}): {path.absolute()}") from error
 
 
+def newest_checkpoint(
+    folder: Path, identity: dict[str, Any]
+) -> tuple[Path, dict[str, Tensor], dict[str, Any], list[str]]:
+    """The newest whole checkpoint of this run: path, tensors, record, and what is wrong with newer ones.
+
+    Raises CheckpointError, which names them all, if there is none.
+    """
+    problems: list[str] = []
+    for path in reversed(checkpoints(folder)):
+        try:
+            tensors, record = load_checkpoint(path)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        if record["identity"] == identity:
+            return path, tensors, record, problems
+        problems.append(f"this checkpoint belongs to other data, tokenizer or options: {path.absolute()}")
+    reason = "; ".join(problems) or f"there is no checkpoint: {folder.absolute()}"
+    raise CheckpointError(f"{reason}: to begin anew add --restart")
+
+
 @torch.no_grad()
 def restore(
     model: nn.Module, optimizers: tuple[torch.optim.Optimizer, ...], tensors: dict[str, Tensor]

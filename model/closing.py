@@ -47,6 +47,7 @@ def _measured(training: Run) -> dict[str, Any]:
         "held_out_bits_per_byte": round(best.bits_per_byte, 4),
         "held_out_files": last.files,
         "held_out_bytes": last.text_bytes,
+        "held_out_difficulty": round(training.watch.difficulty or 1.0, 4),
     }
     if best.step != training.timetable.step:
         figures |= {"best_step": best.step, "last_bits_per_byte": round(last.bits_per_byte, 4)}

@@ -55,6 +55,14 @@ class HeldOutWatch:
         kilobytes = min(16_384, max(64.0, EVALUATION_SECONDS * bytes_per_second / 1000))
         return int(1000 * 2 ** math.floor(math.log2(kilobytes)))
 
+    @property
+    def difficulty(self) -> float | None:
+        """Tokens per byte of the sample, relative to the corpus; None where nothing is held out."""
+        if not self.files:
+            return None
+        sample_bytes = sum(int(self.dataset.held_out.text_bytes[file]) for file in self.files)
+        return self.tokens / sample_bytes * self.bytes_per_token
+
     def points(self, progress: float) -> list[float]:
         """The shares of the run at which to look: as many as a small part of its work allows, those ahead."""
         if not self.files:

@@ -11,6 +11,7 @@ from announcing import announce
 from budget import Corpus, Wish, make_plan
 from expected_loss import expected_bits_per_byte
 from fill_in_the_middle import FillInTheMiddle, read_marks
+from held_out_watch import HeldOutWatch
 from model_folder import ModelFolder, SpecialIds
 from never_learnt import leave_out, names_of_dataset
 from progress import Progress
@@ -120,7 +121,11 @@ def choose_plan(
     plan = make_plan(wish, corpus, machine, ranks.world, sharded=arguments.fsdp)
     if ancestor is not None:
         return plan
-    expected = expected_bits_per_byte(plan.shape.parameters, plan.tokens, corpus.tokens)
+    bytes_per_token = dataset.train.size_bytes / dataset.train.size
+    difficulty = HeldOutWatch(plan, dataset, bytes_per_token).difficulty
+    if difficulty is None:
+        return plan
+    expected = expected_bits_per_byte(plan.shape.parameters, plan.tokens, corpus.tokens, difficulty)
     return replace(plan, forecast=round(expected, 4))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from checkpoint import CheckpointError, checkpoints, load_checkpoint, save_checkpoint
+from checkpoint import newest_checkpoint, save_checkpoint
 from glimpses import SHARES, glimpse
 from held_out_watch import Best, HeldOutWatch
 from packing import PackedRows
@@ -146,7 +146,9 @@ class Run:
         path, tensors = self.folder.checkpoints, None
         record: dict[str, Any] = {}
         if self.ranks.first:
-            path, tensors, record = self._newest_checkpoint()
+            path, tensors, record, torn = newest_checkpoint(self.folder.checkpoints, self.folder.identity.key)
+            for problem in torn:
+                self.progress.say(f"{problem}; the one before is used")
         record = self.ranks.from_first(record)
         self.trainer.load(self.ranks.tensors_from_first(tensors))
         self.trainer.mean_loss, self.trainer.worst_loss = record["mean_loss"], record["worst_loss"]
@@ -156,23 +158,6 @@ class Run:
         self.timetable.progress = record["progress"]
         self.timetable.corrections = {int(step): steps for step, steps in record["corrections"].items()}
         return path, record
-
-    def _newest_checkpoint(self) -> tuple[Path, Weights, dict[str, Any]]:
-        """The newest checkpoint that is whole and of this run. Raises CheckpointError if there is none."""
-        problems = []
-        for path in reversed(checkpoints(self.folder.checkpoints)):
-            try:
-                tensors, record = load_checkpoint(path)
-            except CheckpointError as error:
-                problems.append(str(error))
-                continue
-            if record["identity"] == self.folder.identity.key:
-                for problem in problems:
-                    self.progress.say(f"{problem}; the one before is used")
-                return path, tensors, record
-            problems.append(f"this checkpoint belongs to other data, tokenizer or options: {path.absolute()}")
-        reason = "; ".join(problems) or f"there is no checkpoint: {self.folder.checkpoints.absolute()}"
-        raise CheckpointError(f"{reason}: to begin anew add --restart")
 
     # Stepping
 

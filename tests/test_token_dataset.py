@@ -119,8 +119,8 @@ def test_ids_beyond_16_bits_are_kept(
     monkeypatch.setattr(text_encoder.TextEncoder, "verify", lambda self, texts: True)
     create = text_encoder.TextEncoder.__init__
 
-    def large(self: text_encoder.TextEncoder, folder: Path) -> None:
-        create(self, folder)
+    def large(self: text_encoder.TextEncoder, folder: Path, end_of_text_id: int | None) -> None:
+        create(self, folder, end_of_text_id)
         self.vocab_size = 102_000
 
     monkeypatch.setattr(text_encoder.TextEncoder, "__init__", large)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -223,3 +224,66 @@ def test_an_earlier_model_survives_a_replacement_killed_halfway(
     again = succeed(train(data_txt, tokenizer_folder, output, "--steps", "5"))
     assert again.stdout.startswith("up to date")
     assert not os.path.lexists(tmp_path / ".GPyT.previous")
+
+
+# The dial, and what is shown on the way
+
+
+def test_plan_prints_plan_and_forecast_and_writes_nothing(
+    data_txt: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    files = [
+        "--data",
+        str(data_txt),
+        "--tokenizer",
+        str(tokenizer_folder),
+        "--output",
+        str(tmp_path / "GPyT"),
+    ]
+    machine = ["--device", "cpu", "--threads", "1"]
+    result = succeed(
+        run_script("model/train.py", *files, "--size", "0.5M", "--minutes", "0.2", "--plan", *machine)
+    )
+    assert "0.6 M parameters: 2 layers, 128 wide" in result.stderr
+    assert re.search(r"forecast \d\.\d\d bits per byte on held-out files", result.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_filling_gaps_is_learnt_recorded_and_resumed_exactly_and_every_step_is_a_line(
+    data_txt: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard")
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    options = ["--steps", "60", "--fim-rate", "0.5", "--report-to", "tensorboard"]
+    whole = succeed(train(data_txt, tokenizer_folder, straight, *options))
+    lines = [
+        dict(word.split("=") for word in line.split())
+        for line in whole.stderr.splitlines()
+        if line.startswith("step=")
+    ]
+    assert [int(line["step"]) for line in lines] == list(range(1, 61))
+    assert {"loss", "bits_per_byte", "tokens_per_second", "memory_gb", "seconds_left"} <= set(lines[-1])
+    assert "  | def " in whole.stderr
+    record = json.loads((straight / "provenance.json").read_text(encoding="utf-8"))
+    assert record["options"]["fim_rate"] == 0.5
+    assert list((straight / "tensorboard").glob("events.out.tfevents.*"))
+
+    paths = ["--data", str(data_txt), "--tokenizer", str(tokenizer_folder), "--output", str(broken)]
+    command = [sys.executable, str(PROJECT / "model/train.py"), *paths, *TINY, *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(broken.glob("checkpoints/step-*")):
+        time.sleep(0.01)
+    process.kill()
+    process.communicate(timeout=60)
+    succeed(train(data_txt, tokenizer_folder, broken, *options))
+    assert (broken / "model.safetensors").read_bytes() == (straight / "model.safetensors").read_bytes()
+
+
+def test_a_report_without_its_package_is_said_with_the_command_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import tensorboard_report
+
+    monkeypatch.setattr(tensorboard_report, "find_spec", lambda name: None)
+    with pytest.raises(tensorboard_report.ReportError, match="pip install tensorboard"):
+        tensorboard_report.check_tensorboard()

@@ -96,6 +96,27 @@ def test_a_torn_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path, tok
         make_run(tmp_path / "GPyT", tokenizer).resume()
 
 
+def test_a_disk_that_fills_up_costs_neither_the_checkpoint_before_nor_the_model(
+    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "GPyT", tokenizer)
+    run.trainer.step()
+    run.save()
+    before = {path: path.read_bytes() for path in (tmp_path / "GPyT").rglob("*.safetensors")}
+
+    def write_a_part(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"torn")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("checkpoint.save_file", write_a_part)
+    run.trainer.step()
+    with pytest.raises(CheckpointError, match="make room, then run the same command"):
+        run.save()
+    assert {path: path.read_bytes() for path in (tmp_path / "GPyT").rglob("*.safetensors")} == before
+    again = make_run(tmp_path / "GPyT", tokenizer)
+    assert again.resume().name == "step-000000001.safetensors"
+
+
 def test_a_checkpoint_of_other_data_is_refused(tmp_path: Path, tokenizer: Path) -> None:
     run = make_run(tmp_path / "GPyT", tokenizer)
     run.trainer.step()

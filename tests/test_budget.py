@@ -1,0 +1,68 @@
+"""The dial: sizes that are asked for, memory that bounds the choice, a corpus not repeated beyond use."""
+
+from __future__ import annotations
+
+import budget
+import pytest
+import torch
+from budget import BudgetError, Corpus, Wish, make_plan
+from expected_loss import effective_tokens, expected_bits_per_byte
+from gpt2 import Shape
+from machine import Machine
+
+MACHINE = Machine(torch.device("cpu"), torch.float32, threads=1)
+CORPUS = Corpus(tokens=9_000_000, vocab_size=4096)
+FLOPS = 4e11  # of the pretended machine, per second
+
+
+@pytest.fixture(autouse=True)
+def pretended_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seconds(shape: Shape, rows: int, machine: Machine) -> float:
+        return rows * shape.block_size * shape.flops_per_token / FLOPS
+
+    monkeypatch.setattr(budget, "measure_step", seconds)
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"), [(124e6, (12, 768)), (5e6, (4, 256)), (1e3, (2, 128)), (9.5e6, (5, 320))]
+)
+def test_a_size_is_the_nearest_shape(size: float, shape: tuple[int, int]) -> None:
+    plan = make_plan(Wish(60, None, parameters=size), Corpus(10**9, 50257 if size > 1e8 else 4096), MACHINE)
+    assert (plan.shape.n_layer, plan.shape.n_embd) == shape
+
+
+def test_more_minutes_never_make_a_smaller_model_and_fill_their_time() -> None:
+    plans = [
+        make_plan(Wish(60 * minutes, None), Corpus(10**9, 4096), MACHINE) for minutes in (1, 10, 100, 1000)
+    ]
+    sizes = [plan.shape.parameters for plan in plans]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1]
+    for plan, minutes in zip(plans, (1, 10, 100, 1000), strict=True):
+        assert plan.steps * plan.seconds_per_step == pytest.approx(60 * minutes, rel=0.05)
+
+
+def test_a_small_corpus_shortens_the_run() -> None:
+    plan = make_plan(Wish(3600, None), Corpus(50_000, 4096), MACHINE)
+    assert plan.seconds is not None and plan.seconds < 3600
+    assert plan.tokens <= 16 * 50_000
+
+
+def test_a_model_beyond_the_memory_is_refused_with_its_size() -> None:
+    with pytest.raises(BudgetError, match=r"needs \d+.* GB .* choose a smaller --size"):
+        make_plan(Wish(60, None, n_layer=200, n_embd=8192), CORPUS, MACHINE)
+
+
+def test_ranks_share_the_rows_and_steps_of_one_process_stay_the_same() -> None:
+    alone, four = (make_plan(Wish(None, 500), CORPUS, MACHINE, ranks) for ranks in (1, 4))
+    assert (alone.rows, alone.shape) == (four.rows, four.shape)
+    assert four.seconds_per_step < alone.seconds_per_step
+    assert make_plan(Wish(None, 500), CORPUS, MACHINE, 64).rows == 64
+
+
+def test_the_forecast_falls_with_tokens_and_not_beyond_what_repetition_gives() -> None:
+    bits = [expected_bits_per_byte(1e6, tokens, 1e7, 1.0) for tokens in (1e6, 3e6, 1e7, 1e8, 1e10)]
+    assert bits == sorted(bits, reverse=True)
+    assert effective_tokens(5e6, 1e7) == 5e6
+    assert effective_tokens(1e12, 1e7) == pytest.approx(1e7 * 16.4)
+    assert expected_bits_per_byte(1e6, 3e6, 1e7, 1.1) == pytest.approx(1.1 * bits[1])
