@@ -14,7 +14,7 @@ tags: [gpt2, python, code]
 
 # {name}
 
-A GPT-2 of {parameters:,} parameters, trained from scratch on Python source code. It continues Python; it does
+A GPT-2 of {parameters:,} parameters, trained {origin} on Python source code. It continues Python; it does
 not follow instructions, and at this size what it writes has the form of code more often than a meaning.
 
 ```python
@@ -63,8 +63,10 @@ def model_card(
             f"Measured on a fixed random sample of {figures['held_out_files']:,} whole files,"
             f" {figures['held_out_bytes'] / 1e3:,.0f} kB."
         )
+    further = "further, from the weights that provenance.json names (init_from),"
     return CARD.format(
         name=name,
+        origin="from scratch" if plan["rate"] == 1 else further,
         held_out=held_out,
         sample=sample,
         tokens=figures["tokens"],

@@ -11,7 +11,6 @@ import stat
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import PurePath
 
 from inventory import DATABASE, SKIPPED_AT_ROOT, is_python_name
 
@@ -38,7 +37,7 @@ class Cleaning:
     def clean(self, root: int) -> None:
         """Clean the open folder root, which itself stays, as does the collector's record in it."""
         device = os.fstat(root).st_dev
-        for entry in entries_of(root):
+        for entry in self.entries_of(root):
             if not (entry.name.startswith(DATABASE) and entry.is_file(follow_symlinks=False)):
                 self.visit(root, entry, "", device, 1, with_python=entry.name == SKIPPED_AT_ROOT)
 
@@ -46,18 +45,18 @@ class Cleaning:
         self, folder: int, entry: os.DirEntry[str], parent: str, device: int, depth: int, with_python: bool
     ) -> bool:
         """Clean one entry of an open folder; whether it is still there."""
-        path = f"{parent}{entry.name}"
+        name = entry.name
         try:
             if entry.is_dir(follow_symlinks=False):
-                return self.visit_folder(folder, entry.name, path, device, depth, with_python)
-            if not with_python and is_python_name(entry.name) and entry.is_file(follow_symlinks=False):
+                return self.visit_folder(folder, name, f"{parent}{name}", device, depth, with_python)
+            if not with_python and is_python_name(name) and entry.is_file(follow_symlinks=False):
                 self.python_files += 1
                 return True
-            self.delete_file(folder, entry, path)
+            self.delete_file(folder, name, parent)
         except FileNotFoundError:
             return False
         except OSError as error:
-            self.failures.append((path, error.strerror or str(error)))
+            self.failures.append((f"{parent}{name}", error.strerror or str(error)))
             return True
         return False
 
@@ -77,7 +76,7 @@ class Cleaning:
             with_python = with_python or name == GIT
             left = [
                 self.visit(folder, entry, f"{path}/", device, depth + 1, with_python)
-                for entry in entries_of(folder)
+                for entry in self.entries_of(folder)
             ]
         finally:
             os.close(folder)
@@ -85,27 +84,28 @@ class Cleaning:
             return True
         if self.listed is None:
             os.rmdir(name, dir_fd=parent)
-        self.count(FOLDERS, f"{path}/", 0)
+        self.deleted[FOLDERS] += 1
+        self.freed[FOLDERS] += 0  # which names it
+        if self.listed:
+            self.listed(f"{path}/")
         return False
 
-    def delete_file(self, folder: int, entry: os.DirEntry[str], path: str) -> None:
-        status = entry.stat(follow_symlinks=False)
+    def delete_file(self, folder: int, name: str, parent: str) -> None:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if self.listed is None:
-            os.unlink(entry.name, dir_fd=folder)
+            os.unlink(name, dir_fd=folder)
         # Another name of the same file keeps its bytes on the disk.
-        self.count(kind_of(entry.name, status.st_mode), path, status.st_size if status.st_nlink == 1 else 0)
-
-    def count(self, kind: str, path: str, size: int) -> None:
+        kind = kind_of(name, status.st_mode)
         self.deleted[kind] += 1
-        self.freed[kind] += size
+        self.freed[kind] += status.st_size if status.st_nlink == 1 else 0
         if self.listed:
-            self.listed(path)
+            self.listed(f"{parent}{name}")
 
-
-def entries_of(folder: int) -> list[os.DirEntry[str]]:
-    """All entries of an open folder, by name: listed before the first of them is deleted."""
-    with os.scandir(folder) as listing:
-        return sorted(listing, key=lambda entry: entry.name)
+    def entries_of(self, folder: int) -> list[os.DirEntry[str]]:
+        """All entries of an open folder, listed before the first is deleted; by name where they are shown."""
+        with os.scandir(folder) as listing:
+            entries = list(listing)
+        return sorted(entries, key=lambda entry: entry.name) if self.listed else entries
 
 
 def kind_of(name: str, mode: int) -> str:
@@ -114,8 +114,7 @@ def kind_of(name: str, mode: int) -> str:
     >>> kind_of("README.md", stat.S_IFREG)
     '.md'
     """
-    if stat.S_ISLNK(mode):
-        return LINKS
     if not stat.S_ISREG(mode):
-        return SPECIAL
-    return PurePath(name).suffix.lower() or NO_SUFFIX
+        return LINKS if stat.S_ISLNK(mode) else SPECIAL
+    dot = name.rfind(".")
+    return name[dot:].lower() if 0 < dot < len(name) - 1 else NO_SUFFIX

@@ -137,7 +137,7 @@ def not_being_collected(folder: int, root: Path) -> Iterator[None]:
 def report(cleaning: Cleaning, root: Path, options: argparse.Namespace, seconds: float) -> None:
     """What was deleted by kind, what was freed and what is left, and the next command."""
     kept = f"{cleaning.python_files:,} Python files"
-    for path, reason in cleaning.failures[:NAMED_MOST]:
+    for path, reason in sorted(cleaning.failures)[:NAMED_MOST]:
         print(f"warning: not cleaned: {printable(path)}: {reason}", file=sys.stderr)
     if len(cleaning.failures) > NAMED_MOST:
         print(f"warning: not cleaned: {len(cleaning.failures) - NAMED_MOST:,} more", file=sys.stderr)
