@@ -2,10 +2,13 @@
 
     python benchmarks/generate.py --model GPyT
     python benchmarks/generate.py --gpt2 --tokens 40            # GPT-2 124M's shape with random weights
+    python benchmarks/generate.py --model GPyT --data data.txt --positions 10000       # and what it costs
 
-Both write the same number of greedy tokens after the same ids, in turn, at equal threads, in fp32. Prints a
-row for each: tokens per CPU-second (median of the rounds), the ratio, milliseconds to the first token; then
-the CPU-seconds of a start that writes one token beside those of `import torch`.
+All write the same number of greedy tokens after the same ids, in turn, at equal threads: transformers (fp32),
+GPyT's own pass in fp32 and with its weights in half precision, as it is used, and the whole generator with
+the judge on. Prints a row for each: tokens per CPU-second (median of the rounds), the ratio, milliseconds to
+the first token; then the CPU-seconds of a start that writes one token beside those of `import torch`. With
+--data: on how many held-out positions the two precisions choose the same token, and their bits per byte.
 """
 
 from __future__ import annotations
@@ -50,14 +53,15 @@ def save_gpt2(folder: Path) -> None:
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def ours(folder: Path) -> Callable[[list[int], int], list[int]]:
+def ours(folder: Path, half: bool) -> Callable[[list[int], int], list[int]]:
     """The generator's own forward pass and choice, without its text."""
     import torch
     from inference import GPT2
     from pretrained import load_weights, read_pretrained
 
     pretrained = read_pretrained(folder)
-    model = GPT2(pretrained.config, load_weights(pretrained, torch.device("cpu"), torch.float32))
+    weights = load_weights(pretrained, torch.device("cpu"), torch.float32)
+    model = GPT2(pretrained.config, weights, half=half)
 
     def write(context: list[int], tokens: int) -> list[int]:
         cache = model.new_cache(1, len(context) + tokens)
@@ -69,6 +73,61 @@ def ours(folder: Path) -> Callable[[list[int], int], list[int]]:
         return written
 
     return write
+
+
+def judged(folder: Path) -> Callable[[list[int], int], list[int]]:
+    """The whole generator, held to valid Python; the tokens that stay of what it was asked for."""
+    import torch
+    from completion import Completer
+    from decoding_settings import Decoding
+    from inference import GPT2
+    from pretrained import load_weights, read_pretrained
+
+    pretrained = read_pretrained(folder)
+    weights = load_weights(pretrained, torch.device("cpu"), torch.float32)
+    completer = Completer(GPT2(pretrained.config, weights, half=True), pretrained.vocabulary)
+
+    def write(context: list[int], tokens: int) -> list[int]:
+        decoding = Decoding(max_new_tokens=tokens, temperature=0)
+        [sample] = samples = completer.start(PROMPT, decoding)
+        for _ in completer.write(samples, decoding):
+            pass
+        return sample.ids[len(context) :]
+
+    return write
+
+
+def compare_precisions(folder: Path, data: Path, positions: int) -> None:
+    """Print how often both precisions choose the same token, and the bits per byte of each."""
+    import math
+
+    import torch
+    from always_valid import held_out_files
+    from inference import GPT2
+    from pretrained import load_weights, read_pretrained
+
+    pretrained = read_pretrained(folder)
+    weights = load_weights(pretrained, torch.device("cpu"), torch.float32)
+    models = [GPT2(pretrained.config, weights, half=half) for half in (False, True)]
+    equal = count = text_bytes = 0
+    nats = [0.0, 0.0]
+    begin = pretrained.config.bos_token_id or 0
+    for text in held_out_files(data):
+        ids = [begin, *pretrained.vocabulary.encode(text)][: pretrained.config.n_positions]
+        caches = [model.new_cache(1, len(ids)) for model in models]
+        for place in range(len(ids) - 1):
+            one = torch.tensor([[ids[place]]])
+            answers = [m.next_logits(one, c)[0] for m, c in zip(models, caches, strict=True)]
+            equal += int(answers[0].argmax()) == int(answers[1].argmax())
+            for way, logits in enumerate(answers):
+                nats[way] += float(logits.logsumexp(-1) - logits[ids[place + 1]])
+            text_bytes += len(pretrained.vocabulary.token_bytes[ids[place + 1]])
+            count += 1
+        if count >= positions:
+            break
+    exact, half = (total / math.log(2) / text_bytes for total in nats)
+    print(f"{count:,} held-out positions: the same choice on {equal / count:.2%}, bits per byte ", end="")
+    print(f"{exact:.4f} in fp32, {half:.4f} in half precision ({half / exact - 1:+.3%})")
 
 
 def transformers_generate(folder: Path) -> Callable[[list[int], int], list[int]]:
@@ -96,17 +155,21 @@ def compare(folder: Path, tokens: int, rounds: int) -> None:
     pretrained = read_pretrained(folder)
     context = [pretrained.config.bos_token_id or 0, *pretrained.vocabulary.encode(PROMPT)]
     tokens = min(tokens, pretrained.config.n_positions - len(context))
-    writers = {"transformers": transformers_generate(folder), "GPyT": ours(folder)}
+    writers = {"transformers": transformers_generate(folder), "GPyT, fp32": ours(folder, half=False)}
+    writers |= {"GPyT": ours(folder, half=True)}
     written = {name: write(context, tokens) for name, write in writers.items()}
-    if written["GPyT"] != written["transformers"]:
-        print("the greedy tokens differ")
+    for name, ids in written.items():
+        if ids != written["transformers"]:
+            print(f"the greedy tokens of {name} differ")
+    if len(pretrained.vocabulary.token_bytes) < 50_000:  # else it is random weights that know no Python
+        writers["GPyT, judged"] = judged(folder)
     rates: dict[str, list[float]] = {name: [] for name in writers}
     firsts: dict[str, list[float]] = {name: [] for name in writers}
     for _ in range(rounds):
         for name, write in writers.items():
             started = time.process_time()
-            write(context, tokens)
-            rates[name].append(tokens / (time.process_time() - started))
+            count = len(write(context, tokens))
+            rates[name].append(count / (time.process_time() - started))
             started = time.perf_counter()
             write(context, 1)
             firsts[name].append(time.perf_counter() - started)
@@ -147,6 +210,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tokens", type=int, default=200, help="tokens that each writes")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--data", type=Path, help="held-out files to compare the two precisions on")
+    parser.add_argument("--positions", type=int, default=10_000, help="tokens of these")
     arguments = parser.parse_args(argv)
     import torch
 
@@ -157,6 +222,8 @@ def main(argv: list[str] | None = None) -> int:
         folder = Path(scratch) if arguments.gpt2 else arguments.model
         compare(folder, arguments.tokens, arguments.rounds)
         compare_starts(folder, arguments.rounds)
+        if arguments.data:
+            compare_precisions(folder, arguments.data, arguments.positions)
     return 0
 
 

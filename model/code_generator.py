@@ -50,11 +50,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help='the code to continue; "" starts an empty file (default: standard input; on a terminal, ask)',
     )
-    inputs.add_argument("--file", type=Path, metavar="PATH", help="the code to continue, from a file")
+    inputs.add_argument("--file", type=Path, metavar="PATH", help="a file to continue (default: none)")
     inputs.add_argument(
         "--suffix",
         metavar="TEXT",
-        help="what comes after a gap that is to be filled in; or write <FILL> in the prompt where it is",
+        help="what follows a gap to fill in (default: none); or write <FILL> in the prompt",
     )
     outputs = parser.add_argument_group("what is printed")
     outputs.add_argument("--completion-only", action="store_true", help="the new part without the prompt")

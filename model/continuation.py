@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # A docstring or a bracket that a weak model opens often never closes: after so many tokens it is closed, at
 # the last place where that can be done.
 OPEN_TOKENS = 96
+EVERY = 8  # tokens this is looked at
 # Tries at a line: each goes back as little as it must, every eighth half of the way to the line's beginning.
 # Then the text goes back to the last line that is settled, and after as many tries there it ends.
 TRIES_BEFORE_HALF = 8
@@ -168,7 +169,8 @@ class Continuation:
         if (wrong := self.objected_step()) is not None:
             self.take_back(wrong)
             return False
-        if self.tokens - self.first_tokens >= OPEN_TOKENS and not self.closing:
+        unsettled = self.tokens - self.first_tokens
+        if unsettled >= OPEN_TOKENS and unsettled % EVERY == 0 and not self.closing:
             opened = self.opened_step()
             if opened is not None and self.tokens - self.steps[opened].tokens >= OPEN_TOKENS:
                 last = len(self.steps)
@@ -336,6 +338,9 @@ class Continuation:
         closed = next(string_ends(judged[standing.start :], place.string), "") if place.string else ""
         for rest in ("", ": pass", " pass"):
             text = judged + closed + closers(place) + rest
+            statement = text[standing.start :] + "\n"  # with which a line that lacks something is wrong
+            if not is_viable(statement, place_of(statement), standing.flags):
+                continue
             ending = Search(standing.flags, 12).ending(text[standing.start :])
             if ending is not None and (not ending or ending.startswith("\n")):
                 yield text + ending

@@ -13,6 +13,7 @@ word.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from ending import Search
 from open_brackets import place_of
@@ -42,19 +43,27 @@ def objection(line: str) -> int | None:
         settled = line[: start + len(prefix) + len(quote)] + quote  # an empty string in place of the open one
     else:
         settled = UNFINISHED.sub("", line)
+    return fault(settled)
+
+
+@lru_cache(maxsize=256)  # of one word's tokens all ask the same
+def fault(settled: str) -> int | None:
+    """The same for a line whose last lexeme is finished."""
     word = FIRST_WORD.match(settled)
     if not settled.strip() or (word and word[0] == "case"):
         return None
     before = BEFORE.get(word[0], "") if word else ""
     place = place_of(settled)
-    if (error := refusal(before + settled, place, 0)) is not None:
+    is_open = bool(place.brackets)
+    if not is_open and (error := refusal(before + settled, place, 0)) is not None:
         lines = (before + settled).split("\n")
         if error.msg == "invalid syntax" and error.lineno and error.offset:
             place_of_error = sum(len(line) + 1 for line in lines[: error.lineno - 1]) + error.offset - 1
             return max(0, min(place_of_error - len(before), len(settled) - 1))
         last = LAST_LEXEME.search(settled)
         return last.start() if last else 0
-    if place.brackets and not place.string and not BOUND_ELSEWHERE.search(settled):
+    # Inside brackets the parser sees little; an ending is looked for wherever something has just ended.
+    if is_open and settled.rstrip()[-1] in ",)]}'\"" and not BOUND_ELSEWHERE.search(settled):
         arguments = settled.rstrip().removesuffix(",")
         lines = [indented(before) + "  " + text for text in dict.fromkeys((arguments, settled))]
         if all(Search(0, ATTEMPTS).ending(text) is None for text in lines):

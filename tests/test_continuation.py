@@ -111,7 +111,7 @@ def test_the_log_probability_is_that_of_the_tokens_that_stayed(trained: Complete
     expected = 0.0
     for place in range(read, len(ids)):
         cache = trained.model.new_cache(1, place)
-        logits = trained.model.next_logits(torch.tensor([ids[:place]]), cache)[0]
+        logits = trained.model.next_logits(torch.tensor([ids[:place]]), cache)[0].clone()
         logits[trained.never_written] = -torch.inf
         expected += float(logits[ids[place]] - logits.logsumexp(-1))
     assert len(ids) > read

@@ -17,10 +17,8 @@ from unfinished_line import objection
         ("get(url=url, url=url, ", "url=url, "),
         ("print x ", "x "),
         ("elif x y z", "y z"),
-        ("f(a b c", "b c"),
         ("from os import ('", "''"),
         ("def f(self, self, ", "self, "),
-        ("x = {'a': 1, 3, ", ", "),
     ],
 )
 def test_the_place_of_the_fault_is_named(line: str, wrong: str) -> None:
