@@ -47,11 +47,11 @@ class Cleaning:
         """Clean one entry of an open folder; whether it is still there."""
         name = entry.name
         try:
-            if entry.is_dir(follow_symlinks=False):
-                return self.visit_folder(folder, name, f"{parent}{name}", device, depth, with_python)
             if not with_python and is_python_name(name) and entry.is_file(follow_symlinks=False):
                 self.python_files += 1
                 return True
+            if entry.is_dir(follow_symlinks=False):
+                return self.visit_folder(folder, name, f"{parent}{name}", device, depth, with_python)
             self.delete_file(folder, name, parent)
         except FileNotFoundError:
             return False
@@ -74,13 +74,13 @@ class Cleaning:
             if self.listed is None and status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
                 os.fchmod(folder, status.st_mode | stat.S_IRWXU)
             with_python = with_python or name == GIT
-            left = [
-                self.visit(folder, entry, f"{path}/", device, depth + 1, with_python)
-                for entry in self.entries_of(folder)
-            ]
+            inside, is_left = f"{path}/", False
+            for entry in self.entries_of(folder):
+                if self.visit(folder, entry, inside, device, depth + 1, with_python):
+                    is_left = True
         finally:
             os.close(folder)
-        if any(left):
+        if is_left:
             return True
         if self.listed is None:
             os.rmdir(name, dir_fd=parent)
