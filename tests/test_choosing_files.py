@@ -224,7 +224,7 @@ def test_explain_says_why_a_file_was_dropped_or_what_was_removed(repos: Path, tm
     write(repos / "ann" / "tool" / "mail.py", "# who\nowner = 'ann@python.org'\n" + CODE.format("mail"))
     preprocess(tmp_path)
     dropped = preprocess(tmp_path, "--explain", "ann/tool/long.py").stdout
-    assert "long_line: characters in the longest line: 1206; kept is at most 1000" in dropped
+    assert "long_line: characters in the longest line: 1206; kept is at most 1,000" in dropped
     assert "--threshold long_line=off" in dropped
     for path in ("repos/ann/tool/mail.py", repos / "ann" / "tool" / "mail.py", "ann/tool/mail.py"):
         kept = preprocess(tmp_path, "--explain", path).stdout
