@@ -45,6 +45,7 @@ from pathlib import Path
 from typing import Any
 
 from assembly import Outputs, OutputsError, assemble, finished_summary, inputs_digest, refuse_what_is_not_ours
+from corpus import whole_or_absent
 from exclusion import Exclusion, ExclusionError, read_exclusion
 from filters import FILTERS, Finding, thresholds_by_option
 from inventory import Inventory, InventoryError, take_inventory
@@ -61,7 +62,11 @@ NAMED_MOST = 5  # of the files that could not be read; the ledger has them all
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """The docstring as it is, the options with their defaults."""
+    """The docstring as it is, the options with their defaults, unless their own words say them."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        has_its_own = action.nargs == 0 or "default" in (action.help or "")
+        return action.help if has_its_own else super()._get_help_string(action)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -84,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--exclude",
         type=Path,
         metavar="FILE",
-        help="owners, repositories and paths to leave out, one a line",
+        help="owners, repositories and paths to leave out, one a line (default: nobody's)",
     )
     choice.add_argument(
         "--decontaminate", action="store_true", help="drop files with HumanEval's docstrings or solutions"
@@ -99,11 +104,15 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="RULE=NUMBER",
-        help="change a number of the table below, or switch a rule off: RULE=off; may be given again",
+        help="another number than the table's below (default: those); RULE=off switches a rule off; may be "
+        "given again",
     )
     work = parser.add_argument_group("work")
     work.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes; the output does not depend on them"
+    )
+    work.add_argument(
+        "--report", action="store_true", help="draw where the corpus went: data.report.html beside the output"
     )
     work.add_argument(
         "--verify", action="store_true", help="compare each file's syntax tree with the original's too"
@@ -111,7 +120,8 @@ def build_parser() -> argparse.ArgumentParser:
     work.add_argument(
         "--explain",
         metavar="PATH",
-        help="say why a file of the last run was dropped or what was changed in it, and do nothing else",
+        help="say why a file of the last run was dropped or what was changed in it, and do nothing else "
+        "(default: preprocess)",
     )
     return parser
 
@@ -175,6 +185,8 @@ def preprocess(options: argparse.Namespace, outputs: Outputs, rules: Rules, choi
     if summary := finished_summary(outputs, inputs):
         documents = sum(split["documents"] for split in summary["written"].values())
         print(f"up to date: {outputs.data.absolute()} ({documents:,} documents)")
+        if options.report:
+            write_page(summary, outputs)
         print(f"next: {next_stage('preprocess/tokenizer.py', '-t', data=outputs.data)}")
         return 0
 
@@ -187,6 +199,9 @@ def preprocess(options: argparse.Namespace, outputs: Outputs, rules: Rules, choi
     show_progress((len(shard.files) for shard in done), files)
     summary = assemble(inventory, excluded, shards, outputs, inputs, choice, settings(options, rules, choice))
     report(summary, outputs, time.monotonic() - started)
+    if options.report:
+        write_page(summary, outputs)
+    print(f"next: {next_stage('preprocess/tokenizer.py', '-t', data=outputs.data)}")
     return 3 if summary["unreadable"] else 0
 
 
@@ -265,7 +280,18 @@ def report(summary: dict[str, Any], outputs: Outputs, seconds: float) -> None:
     print(f"      {outputs.ledger.absolute()} (what became of each file)")
     print(f"      {outputs.summary.absolute()} (the sums)")
     print(f"took {seconds:.1f} s, {peak_megabytes():,.0f} MB of memory in the largest process")
-    print(f"next: {next_stage('preprocess/tokenizer.py', '-t', data=outputs.data)}")
+
+
+def write_page(summary: dict[str, Any], outputs: Outputs) -> None:
+    """The report as a page beside the data, whole or not at all."""
+    from corpus_page import TITLE, corpus_page
+
+    path = outputs.data.with_name(f"{outputs.data.stem}.report.html")
+    if path.exists() and TITLE.encode() not in path.read_bytes():
+        raise OutputsError(f"something else made this: {path.absolute()}: move it, then run it again")
+    with whole_or_absent(path) as page:
+        page.write(corpus_page(summary, outputs.data).encode())
+    print(f"drawn in {path.absolute()}")
 
 
 def peak_megabytes() -> float:
