@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -13,6 +14,9 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 STDLIB = Path(sysconfig.get_path("stdlib"))
+
+# A test run in the background may have inherited that Ctrl-C is ignored, and so would what the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # In the order of the journey.
 SCRIPTS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -280,25 +281,31 @@ def source_file(repo: str, path: str) -> SourceFile:
     return SourceFile(repo, path, f"{repo}/{path}", 0, 0)
 
 
-def test_a_file_that_ends_its_worker_is_left_out_and_the_others_are_not(
-    tmp_path: Path,
+@pytest.mark.parametrize(("harm", "rule"), [("os._exit(139)", "crashed"), ("time.sleep(600)", "time_limit")])
+def test_a_file_that_ends_or_holds_up_its_worker_is_left_out_and_the_others_are_not(
+    harm: str, rule: str, tmp_path: Path
 ) -> None:
     for name in "abcd":
         write(tmp_path / "files" / "o" / name / "x.py", f"{name} = 1\n")
         write(tmp_path / "files" / "o" / name / "y.py", f"{name} = 2\n")
-    # A stand-in for a parser that dies: the module that workers import ends the process at one file.
+    # A stand-in for a parser that dies or never ends: the module that workers import does so at one file.
     stand_in = (PROJECT / "preprocess" / "preparation.py").read_text("utf-8")
     stand_in += (
         "\n_prepare = prepare_source\n\n"
         "def prepare_source(source, rules, path):\n"
-        "    if source == b'c = 1\\n':\n        os._exit(139)\n"
+        f"    if source == b'c = 1\\n':\n        {harm}\n"
         "    return _prepare(source, rules, path)\n"
     )
     shutil.copytree(PROJECT / "preprocess", tmp_path / "program")
     write(
         tmp_path / "program" / "preparation.py",
-        stand_in.replace("import sys\n", "import os\nimport sys\n", 1),
+        stand_in.replace("import sys\n", "import os\nimport sys\nimport time\n", 1),
     )
+    workers = tmp_path / "program" / "workers.py"
+    patience = re.sub(
+        r"^FILE_SECONDS = \d+", "FILE_SECONDS = 1", workers.read_text("utf-8"), flags=re.MULTILINE
+    )
+    write(workers, patience)
     command = [
         sys.executable,
         str(tmp_path / "program" / "data_preprocess.py"),
@@ -312,7 +319,7 @@ def test_a_file_that_ends_its_worker_is_left_out_and_the_others_are_not(
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert result.returncode == 0, result.stderr
     by_name = fates(tmp_path)
-    assert by_name.pop("o/c/x.py")["rule"] == "crashed"
+    assert by_name.pop("o/c/x.py")["rule"] == rule
     assert {fate["outcome"] for fate in by_name.values()} == {"kept"}
 
 
