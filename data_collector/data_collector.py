@@ -4,7 +4,7 @@ Reads GitHub's search API and clones what it finds, or copies what --local names
 repos/<owner>/<name>/ and the record of what was asked, found, fetched and refused into repos/collection.db.
 
     python data_collector/data_collector.py --local
-    python data_collector/data_collector.py --local ~/src ~/work/service.zip
+    python data_collector/data_collector.py --local ~/src ~/downloads/service.zip
     python data_collector/data_collector.py --start-date 2024-03-01 --end-date 2024-03-02
     python data_collector/data_collector.py --start-date 2024-03-01 --end-date 2024-03-31 --plan
     python data_collector/data_collector.py --start-date 2024-03-01 --end-date 2024-03-31 --license permissive
