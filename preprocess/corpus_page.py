@@ -26,11 +26,12 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 56rem; m
 h1 { font-size: 1.7rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem }
 p { color: #52606d } code { font-size: .92em }
 .sums { display: flex; gap: 1rem; flex-wrap: wrap }
-.sums div { flex: 1; min-width: 9rem; background: #f5f7fa; border-radius: 8px; padding: .7rem 1rem }
+.sums div { flex: 1; min-width: 8rem; background: #f5f7fa; border-radius: 8px; padding: .7rem 1rem }
 .sums b { display: block; font-size: 1.5rem } svg { display: block; width: 100%; height: auto }
 table { border-collapse: collapse; width: 100% } tr + tr { border-top: 1px solid #e4e7eb }
-td, th { padding: .22rem .5rem; text-align: right; font-weight: normal } th { color: #7b8794 }
-td:first-child, th:first-child { text-align: left } td.bar { width: 45% }
+td, th { padding: .22rem .5rem; text-align: right; font-weight: normal; white-space: nowrap }
+th { color: #7b8794 } td.bar { width: 45% }
+td:first-child, th:first-child { text-align: left; white-space: normal }
 td.bar div { height: .8rem; border-radius: 2px; min-width: 2px }
 """
 
@@ -55,9 +56,9 @@ def corpus_page(summary: dict[str, Any], data: Path) -> str:
     sums = [
         ("files read", f"{read['files']:,}", megabytes(read["bytes"])),
         ("files kept", f"{kept['files']:,}", share(kept["bytes"], read["bytes"])),
-        ("text to learn from", megabytes(splits["train"]["bytes"]), f"{documents:,} documents in all"),
+        ("text to learn from", megabytes(splits["train"]["bytes"]), f"{documents:,} documents"),
         ("held out", megabytes(splits["held_out"]["bytes"]), share(splits["held_out"]["bytes"], text)),
-        ("secrets and addresses redacted", f"{summary['redacted']['places']:,}", "in strings"),
+        ("redacted", f"{summary['redacted']['places']:,}", "secrets and addresses"),
     ]
     removed = max(0, kept["bytes"] - text)
     shares = [
