@@ -25,10 +25,6 @@ END_OF_TEXT = "<|endoftext|>"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
-class ModelFolderError(ValueError):
-    """An input that does not belong together, or an output that is not ours to change."""
-
-
 @dataclass(frozen=True)
 class Identity:
     """What makes two runs the same run: data, tokenizer and options."""

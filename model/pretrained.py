@@ -89,12 +89,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_config(folder: Path) -> GPT2Config:
     path = folder / "config.json"
     saved = read_json(path)
-    if (
-        saved.get("model_type") != "gpt2"
-        or saved.get("add_cross_attention")
-        or "quantization_config" in saved
-    ):
-        kind = "quantized" if "quantization_config" in saved else saved.get("model_type", "unnamed")
+    if (kind := kind_of(saved)) != "gpt2":
         raise PretrainedError(f"a model of another kind ({kind}, not gpt2): {path}: {TRAIN}")
     activation = saved.get("activation_function", "gelu_new")
     if activation not in ACTIVATIONS:

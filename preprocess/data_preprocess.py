@@ -182,12 +182,13 @@ def preprocess(options: argparse.Namespace, outputs: Outputs, rules: Rules, choi
     excluded = exclude(inventory, read_exclusion(options.exclude), options)
     digest = rules_digest(rules)
     inputs = inputs_digest(inventory, excluded, choice, digest)
+    following = f"next: {next_stage('preprocess/tokenizer.py', '-t', data=outputs.data)}"
     if summary := finished_summary(outputs, inputs):
         documents = sum(split["documents"] for split in summary["written"].values())
         print(f"up to date: {outputs.data.absolute()} ({documents:,} documents)")
         if options.report:
             write_page(summary, outputs)
-        print(f"next: {next_stage('preprocess/tokenizer.py', '-t', data=outputs.data)}")
+        print(following)
         return 0
 
     outputs.cache.mkdir(parents=True, exist_ok=True)
@@ -201,7 +202,7 @@ def preprocess(options: argparse.Namespace, outputs: Outputs, rules: Rules, choi
     report(summary, outputs, time.monotonic() - started)
     if options.report:
         write_page(summary, outputs)
-    print(f"next: {next_stage('preprocess/tokenizer.py', '-t', data=outputs.data)}")
+    print(following)
     return 3 if summary["unreadable"] else 0
 
 
