@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from attention import causal_attention
 from cross_entropy import linear_cross_entropy
 from torch import Tensor, nn
 
@@ -127,10 +128,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, B: int) -> Tensor:
         C = x.shape[1]
-        qkv = self.c_attn(x).view(B, -1, 3, self.n_head, C // self.n_head)  # (B, T, 3, heads, head size)
-        q, k, v = qkv.transpose(1, 3).unbind(2)  # three of (B, heads, T, head size)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)
-        return self.c_proj(y.transpose(1, 2).reshape(-1, C))  # type: ignore[no-any-return]
+        y = causal_attention(self.c_attn(x).view(B, -1, 3 * C), self.n_head, self.scale)
+        return self.c_proj(y.view(-1, C))  # type: ignore[no-any-return]
 
 
 class MLP(nn.Module):

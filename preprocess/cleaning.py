@@ -30,29 +30,55 @@ class Cleaning:
 
     listed: Callable[[str], None] | None = None
     deleted: Counter[str] = field(default_factory=Counter)  # by suffix or kind
-    freed: Counter[str] = field(default_factory=Counter)  # bytes, likewise
+    freed: Counter[str] = field(default_factory=Counter)  # bytes, likewise, in a dry run
     python_files: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)  # path, reason
 
     def clean(self, root: int) -> None:
         """Clean the open folder root, which itself stays, as does the collector's record in it."""
         device = os.fstat(root).st_dev
-        for entry in self.entries_of(root):
-            if not (entry.name.startswith(DATABASE) and entry.is_file(follow_symlinks=False)):
-                self.visit(root, entry, "", device, 1, with_python=entry.name == SKIPPED_AT_ROOT)
+        entries = [
+            entry
+            for entry in self.entries_of(root)
+            if not (entry.name.startswith(DATABASE) and entry.is_file(follow_symlinks=False))
+        ]
+        half_collected = [entry for entry in entries if entry.name == SKIPPED_AT_ROOT]
+        self.visit_all(root, half_collected, "", device, 1, with_python=True)
+        others = [entry for entry in entries if entry.name != SKIPPED_AT_ROOT]
+        self.visit_all(root, others, "", device, 1, with_python=False)
+
+    def visit_all(
+        self,
+        folder: int,
+        entries: list[os.DirEntry[str]],
+        parent: str,
+        device: int,
+        depth: int,
+        with_python: bool,
+    ) -> bool:
+        """Clean entries of an open folder; whether any of them is still there."""
+        is_left = False
+        for entry in entries:
+            if not with_python and is_python_name(entry.name) and entry.is_file(follow_symlinks=False):
+                self.python_files += 1
+                is_left = True
+            elif self.visit(folder, entry, parent, device, depth, with_python):
+                is_left = True
+        return is_left
 
     def visit(
         self, folder: int, entry: os.DirEntry[str], parent: str, device: int, depth: int, with_python: bool
     ) -> bool:
-        """Clean one entry of an open folder; whether it is still there."""
+        """Delete an entry of an open folder, or clean it if it is one; whether it is still there."""
         name = entry.name
         try:
-            if not with_python and is_python_name(name) and entry.is_file(follow_symlinks=False):
-                self.python_files += 1
-                return True
             if entry.is_dir(follow_symlinks=False):
                 return self.visit_folder(folder, name, f"{parent}{name}", device, depth, with_python)
-            self.delete_file(folder, name, parent)
+            if self.listed is None:
+                os.unlink(name, dir_fd=folder)
+                self.deleted[kind_of(entry)] += 1
+            else:
+                self.list_file(entry, f"{parent}{name}")
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -74,10 +100,8 @@ class Cleaning:
             if self.listed is None and status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
                 os.fchmod(folder, status.st_mode | stat.S_IRWXU)
             with_python = with_python or name == GIT
-            inside, is_left = f"{path}/", False
-            for entry in self.entries_of(folder):
-                if self.visit(folder, entry, inside, device, depth + 1, with_python):
-                    is_left = True
+            entries = self.entries_of(folder)
+            is_left = self.visit_all(folder, entries, f"{path}/", device, depth + 1, with_python)
         finally:
             os.close(folder)
         if is_left:
@@ -85,21 +109,19 @@ class Cleaning:
         if self.listed is None:
             os.rmdir(name, dir_fd=parent)
         self.deleted[FOLDERS] += 1
-        self.freed[FOLDERS] += 0  # which names it
         if self.listed:
             self.listed(f"{path}/")
         return False
 
-    def delete_file(self, folder: int, name: str, parent: str) -> None:
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if self.listed is None:
-            os.unlink(name, dir_fd=folder)
-        # Another name of the same file keeps its bytes on the disk.
-        kind = kind_of(name, status.st_mode)
+    def list_file(self, entry: os.DirEntry[str], path: str) -> None:
+        """Count and name a file that would go. A size is a call more for each: nobody waits for it here."""
+        assert self.listed is not None, "only a dry run lists"
+        status = entry.stat(follow_symlinks=False)
+        kind = kind_of(entry)
         self.deleted[kind] += 1
+        # Another name of the same file keeps its bytes on the disk.
         self.freed[kind] += status.st_size if status.st_nlink == 1 else 0
-        if self.listed:
-            self.listed(f"{parent}{name}")
+        self.listed(path)
 
     def entries_of(self, folder: int) -> list[os.DirEntry[str]]:
         """All entries of an open folder, listed before the first is deleted; by name where they are shown."""
@@ -108,13 +130,10 @@ class Cleaning:
         return sorted(entries, key=lambda entry: entry.name) if self.listed else entries
 
 
-def kind_of(name: str, mode: int) -> str:
-    """What a deleted file is counted as: its suffix, or what it is if not a regular file.
-
-    >>> kind_of("README.md", stat.S_IFREG)
-    '.md'
-    """
-    if not stat.S_ISREG(mode):
-        return LINKS if stat.S_ISLNK(mode) else SPECIAL
+def kind_of(entry: os.DirEntry[str]) -> str:
+    """What a file is counted as: its suffix in small letters, or what it is if not a regular file."""
+    if not entry.is_file(follow_symlinks=False):
+        return LINKS if entry.is_symlink() else SPECIAL
+    name = entry.name
     dot = name.rfind(".")
     return name[dot:].lower() if 0 < dot < len(name) - 1 else NO_SUFFIX

@@ -7,14 +7,15 @@ the folder can be deleted; a folder that the collector did not make is refused w
     python preprocess/data_cleaner.py
     python preprocess/data_cleaner.py --repos ~/copies-of-my-projects --yes
 
-A run ends, for the standard library and the installed packages of this machine:
+--dry-run lists everything that would go and adds up its size. A run ends, for the standard library and the
+installed packages of this machine:
 
-    deleted                     number          MB
-      .pyc                       8,602       196.7
-      .pyi                       1,308         5.5
-      empty folders              1,119         0.0
-      90 other kinds               617       229.3
-    together                    13,707       636.6
+    deleted                     number
+      .pyc                       8,602
+      .pyi                       1,308
+      empty folders              1,119
+      90 other kinds               617
+    together                    13,707
     left in /home/ann/repos: 9,336 Python files
     took 2.1 s
     next: python preprocess/data_preprocess.py
@@ -146,20 +147,29 @@ def report(cleaning: Cleaning, root: Path, options: argparse.Namespace, seconds:
         print(f"up to date: {root} (nothing to delete, {kept})")
         print(f"next: {following}")
         return
-    print(f"{'would delete' if options.dry_run else 'deleted':<24}{'number':>10}{'MB':>12}")
-    kinds = cleaning.deleted.most_common()
-    for kind, number in kinds[:KINDS_MOST]:
-        print(f"  {printable(kind)[:20]:<22}{number:>10,}{cleaning.freed[kind] / 1e6:>12,.1f}")
-    if rest := kinds[KINDS_MOST:]:
-        number, freed = sum(n for _, n in rest), sum(cleaning.freed[kind] for kind, _ in rest)
-        print(f"  {f'{len(rest):,} other kinds':<22}{number:>10,}{freed / 1e6:>12,.1f}")
-    print(f"{'together':<24}{cleaning.deleted.total():>10,}{cleaning.freed.total() / 1e6:>12,.1f}")
+    print_kinds(cleaning, options.dry_run)
     print(f"left in {root}: {kept}" + (" if it were run" if options.dry_run else ""))
     print(f"took {seconds:.1f} s")
     if options.dry_run:
         yes = ["--yes"] if options.yes else []
         following = next_stage("preprocess/data_cleaner.py", *yes, repos=options.repos)
     print(f"next: {following}")
+
+
+def print_kinds(cleaning: Cleaning, dry_run: bool) -> None:
+    """The number of each kind, and in a dry run what deleting would free."""
+
+    def line(kind: str, number: int, freed: int) -> str:
+        return f"{kind:<24}{number:>10,}" + (f"{freed / 1e6:>12,.1f}" if dry_run else "")
+
+    freed, kinds = cleaning.freed, cleaning.deleted.most_common()
+    print(f"{'would delete':<24}{'number':>10}{'MB':>12}" if dry_run else f"{'deleted':<24}{'number':>10}")
+    for kind, number in kinds[:KINDS_MOST]:
+        print(line(f"  {printable(kind)[:20]}", number, freed[kind]))
+    if rest := kinds[KINDS_MOST:]:
+        number, size = sum(n for _, n in rest), sum(freed[kind] for kind, _ in rest)
+        print(line(f"  {len(rest):,} other kinds", number, size))
+    print(line("together", cleaning.deleted.total(), freed.total()))
 
 
 def printable(name: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DATABASE = "collection.db"
+PYTHON_SUFFIXES = (".py", ".PY", ".Py", ".pY")
 SKIPPED_AT_ROOT = ".partial"  # where the collector prepares what is not complete yet
 SKIPPED_ANYWHERE = ".git"  # holds no source, but a file for each branch, whose name may end in .py
 
@@ -111,7 +112,7 @@ def walk(repos: Path, inventory: Inventory) -> Iterator[tuple[str, os.DirEntry[s
 
 
 def is_python_name(name: str) -> bool:
-    return name[-3:].lower() == ".py"
+    return name.endswith(PYTHON_SUFFIXES)
 
 
 def repository_and_path(location: str, repos: Path) -> tuple[str, str]:

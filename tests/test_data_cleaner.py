@@ -75,6 +75,17 @@ def test_a_dry_run_lists_and_deletes_nothing(repos: Path) -> None:
     assert not any(line.endswith("api.py") for line in listed)
 
 
+def test_a_dry_run_says_what_would_be_freed_and_counts_hard_links_as_nothing(
+    repos: Path, tmp_path: Path
+) -> None:
+    (repos / "psf" / "large.bin").write_bytes(bytes(3_000_000))
+    (tmp_path / "elsewhere.bin").write_bytes(bytes(5_000_000))
+    os.link(tmp_path / "elsewhere.bin", repos / "psf" / "linked.bin")
+    result = succeed(run_script(SCRIPT, "--repos", repos, "--dry-run"))
+    [line] = [line.split() for line in result.stdout.splitlines() if line.startswith("  .bin ")]
+    assert line == [".bin", "2", "3.0"]
+
+
 def test_what_links_point_to_stays(repos: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
