@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
+from leaving_sources import leave_sources, remove_sources
 from loss_plot import loss_plot
 from machine import peak_memory
 from model_card import model_card
@@ -15,6 +17,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from training_run import Run
+
+NOTICED = 5.0  # seconds that a person wonders about
+
+
+def keep_sources(training: Run, ancestor: Path | None, *, wanted: bool) -> None:
+    """Leave the index of the training files in the folder, or see to it that there is none."""
+    if not training.ranks.first or not training.folder.begun:
+        return
+    if not wanted:
+        remove_sources(training.folder.path)
+        return
+    started = time.perf_counter()
+    leave_sources(training.dataset, training.folder.path, ancestor)
+    seconds = time.perf_counter() - started
+    if seconds > NOTICED:
+        training.progress.say(f"indexed the training files in {seconds:.0f} s")
 
 
 def close_run(training: Run, *, finished: bool) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from code_screen import start_of_last_lines
 from conftest import PROJECT
-from prompt_session import start_of_last_lines
 from tiny_model import save_endless_model, save_tiny_model
 
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[=>78])|\x1b\][^\x07]*\x07")
