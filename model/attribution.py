@@ -107,20 +107,17 @@ def open_sources(folder: Path, vocabulary: Vocabulary) -> Attribution:
     Raises: SourceIndexError, in one line for the user, where there is none or one cannot be used.
     """
     if not (folder / INDEX).is_file():
-        raise SourceIndexError(
-            f"no index of this model's training data, so copies of it cannot be found: {folder / INDEX}:"
-            " train.py writes one, unless --no-sources"
-        )
+        raise SourceIndexError("is missing (train.py writes it, unless --no-sources)", folder / INDEX)
     tokenizer = hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()
     own = SourceIndex(folder / INDEX, tokenizer)
     data = (read_provenance(folder).get("data") or {}).get("sha256")
     if data not in (None, own.header.get("data_sha256")):
-        raise SourceIndexError(f"it was made of other data than this model: {own.path}")
+        raise SourceIndexError("was made of other data than this model", own.path)
     indexes = [own]
     for number, data in enumerate(own.header.get("ancestors", []), 1):
         indexes.append(SourceIndex(folder / ancestor_index(number), tokenizer))
         if indexes[-1].header.get("data_sha256") != data:
-            raise SourceIndexError(f"it was made of other data than the model before: {indexes[-1].path}")
+            raise SourceIndexError("was made of other data than the model before", indexes[-1].path)
     return Attribution(indexes, vocabulary)
 
 

@@ -25,6 +25,9 @@ CELLS = 1 << 22  # of a table of places and tokens: 32 MB while it is compared
 class SourceIndexError(ValueError):
     """A sources.index that cannot be used: what is wrong, and where."""
 
+    def __init__(self, problem: str, path: Path) -> None:
+        super().__init__(f"the index of the training data {problem}: {path}")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -53,7 +56,7 @@ class SourceIndex:
         self.path = path
         self.header, self.content = self._open()
         if self.header["tokenizer_sha256"] != tokenizer_sha256:
-            raise SourceIndexError(f"it was made with another tokenizer: {path}")
+            raise SourceIndexError("was made with another tokenizer", path)
         self.layout = Layout(self.header["tokens"])
 
     def _open(self) -> tuple[dict[str, Any], NDArray[np.uint8]]:
@@ -62,23 +65,21 @@ class SourceIndex:
                 line = file.readline(1 << 24)
                 header = json.loads(line)
                 if not isinstance(header, dict) or header["format"] != FORMAT:
-                    raise SourceIndexError(f"it is of another format: {self.path}")
+                    raise SourceIndexError("is of another format", self.path)
                 parts = header["parts"]
                 sizes = Layout(header["tokens"]).sizes
                 has_end = all(parts[name] == size for name, size in sizes.items())
                 size = self.path.stat().st_size
                 if not has_end or size != len(line) + sum(parts.values()) or "tokenizer_sha256" not in header:
-                    raise SourceIndexError(
-                        f"it is torn, {size:,} bytes are not what it begins with: {self.path}"
-                    )
+                    raise SourceIndexError(f"is torn ({size:,} bytes)", self.path)
                 content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
                 return header, content[len(line) :]
         except FileNotFoundError:
-            raise SourceIndexError(f"there is none: {self.path}") from None
+            raise SourceIndexError("is missing", self.path) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, SourceIndexError):
                 raise
-            raise SourceIndexError(f"it cannot be read ({error}): {self.path}") from None
+            raise SourceIndexError(f"cannot be read ({error})", self.path) from None
 
     def part(self, name: str) -> NDArray[np.uint8]:
         """The bytes of one part."""
@@ -109,7 +110,7 @@ class SourceIndex:
                 np.frombuffer(zlib.decompress(self.part("lengths").tobytes()), "<u4"), dtype=np.int64
             )
         except zlib.error as error:
-            raise SourceIndexError(f"it is torn ({error}): {self.path}") from None
+            raise SourceIndexError(f"is torn ({error})", self.path) from None
 
     def source(self, document: int) -> Source:
         """The file that a document is."""
@@ -119,8 +120,8 @@ class SourceIndex:
         try:
             columns = json.loads(zlib.decompress(packed))
             return Source(*(column[document % NAMES] for column in columns))
-        except (zlib.error, ValueError, TypeError, IndexError) as error:
-            raise SourceIndexError(f"it is torn ({error}): {self.path}") from None
+        except (zlib.error, ValueError, TypeError, IndexError, KeyError) as error:
+            raise SourceIndexError(f"is torn ({error})", self.path) from None
 
     def runs(self, ids: Numbers) -> list[Run]:
         """The runs of SPAN tokens or more of these ids (T,) that a document has, for each that has it.
