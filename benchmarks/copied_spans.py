@@ -3,9 +3,9 @@
     python benchmarks/copied_spans.py
     python benchmarks/copied_spans.py --data data.txt --tokenizer tokenizer --spans 2000
 
-Builds sources.index of the training split as train.py does and plants runs of training files, at random places, in
-text of held-out files. Then looks up text of held-out files as it is and holds every mark against the training
-data itself. CPU seconds of this process, the tokens read from the cache of the disk.
+Builds sources.index of the training split as train.py does and plants runs of training files, at random
+places, in text of held-out files. Then looks up text of held-out files as it is and holds every mark against
+the training data itself. CPU seconds of this process, the tokens read from the cache of the disk.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def negatives(dataset: TokenDataset, index: SourceIndex, count: int, random: np.
         marked += int(covered.sum())
     tokens = count * TEXT
     print(
-        f"held-out text, {tokens:,} tokens: {marked / tokens:.2%} stand in the training data too, {marks} marks;"
+        f"held-out text, {tokens:,} tokens: {marked / tokens:.2%} stand in training data too, {marks} marks;"
         f" {false} are of runs shorter than {SPAN} ({near} of {SPAN - 1}):"
         f" {1000 * false / tokens:.4f} false marks per 1,000 tokens"
     )

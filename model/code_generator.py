@@ -11,7 +11,8 @@ samples are separated by a line "# sample 2 of 3"; --best prints the one that py
 
 What is printed compiles as Python wherever the prompt can be the beginning of a program; each line appears
 when it is known to be good. Writing stops at the model's end-of-text token; of a prompt longer than the
-model's context the end is read. Ctrl-C ends it early and leaves what was written.
+model's context the end is read. Ctrl-C ends it early and leaves what was written. --sources names the
+files of the training data that 30 new tokens or more are copied from.
 """
 
 from __future__ import annotations
