@@ -31,7 +31,11 @@ def keep_sources(training: Run, ancestor: Path | None, *, wanted: bool) -> None:
         remove_sources(training.folder.path)
         return
     started = time.perf_counter()
-    leave_sources(training.dataset, training.folder.path, ancestor)
+    untraced = leave_sources(training.dataset, training.folder.path, ancestor)
+    if untraced:
+        training.progress.say(
+            f"note: no index says what {untraced!r} learnt from: copies of it will not be named"
+        )
     seconds = time.perf_counter() - started
     if seconds > NOTICED:
         training.progress.say(f"indexed the training files in {seconds:.0f} s")

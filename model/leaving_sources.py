@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from token_dataset import TokenDataset
 
 
-def leave_sources(dataset: TokenDataset, folder: Path, ancestor: Path | None) -> None:
+def leave_sources(dataset: TokenDataset, folder: Path, ancestor: Path | None) -> str:
     """Write sources.index of the training split into a model's folder; ancestor: that of the model before.
 
     The ancestor's own index comes along as sources.1.index, its ancestor's as sources.2.index. Where it has
-    none that can be used, the header names it as untraced.
+    none that can be used, the header names it as untraced, and so does what is returned ("" otherwise).
     """
     carried: list[str] = []
     untraced = ""
     if ancestor is not None:
         try:
             first = SourceIndex(ancestor / INDEX, dataset.tokenizer_sha256)
-            known = [first.header["data_sha256"], *first.header.get("ancestors", [])]
+            known = [first.header.get("data_sha256", ""), *first.header.get("ancestors", [])]
             for number, _ in enumerate(known):
                 name = ancestor_index(number) if number else INDEX
                 SourceIndex(ancestor / name, dataset.tokenizer_sha256)
@@ -37,6 +37,7 @@ def leave_sources(dataset: TokenDataset, folder: Path, ancestor: Path | None) ->
             untraced = ancestor.name
     record = {"tokenizer_sha256": dataset.tokenizer_sha256, "data_sha256": dataset.data_sha256}
     write_index(dataset.train, folder / INDEX, {**record, "ancestors": carried, "untraced": untraced})
+    return untraced
 
 
 def remove_sources(folder: Path) -> None:
