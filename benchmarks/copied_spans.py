@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "model"))
 
 from attribution import Attribution
-from copied_runs import Run, SourceIndex
+from copied_runs import MOST_PLACES, Run, SourceIndex
 from source_index import SPAN, write_index
 from token_dataset import TokenDataset, TokenSplit, encode_corpus
 from tokenizers import Tokenizer
@@ -69,6 +69,8 @@ def build(dataset: TokenDataset, path: Path) -> SourceIndex:
     index = SourceIndex(path, "")
     shares = ", ".join(f"{name} {size / tokens:.4f}" for name, size in index.header["parts"].items())
     print(f"{path.stat().st_size / tokens:.4f} bytes a training token ({shares})")
+    largest = int(np.diff(index.buckets.copy().view("<u4").ravel().astype(np.int64)).max())
+    print(f"the commonest hash stands at {largest:,} places; up to {MOST_PLACES:,} are looked at")
     return index
 
 
