@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
+from leaving_sources import leave_sources, remove_sources
 from loss_plot import loss_plot
 from machine import peak_memory
 from model_card import model_card
 from model_folder import prompt_command
 from progress import clock
 from run_record import plan_record
+from source_index import INDEX, SPAN
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from training_run import Run
+
+NAMES = f" `{INDEX}` knows which file each copied run of {SPAN} tokens stands in."
+NOTICED = 5.0  # seconds that a person wonders about
+
+
+def keep_sources(training: Run, ancestor: Path | None, *, wanted: bool) -> None:
+    """Leave the index of the training files in the folder, or see to it that there is none."""
+    if not training.ranks.first or not training.folder.begun:
+        return
+    if not wanted:
+        remove_sources(training.folder.path)
+        return
+    started = time.perf_counter()
+    untraced = leave_sources(training.dataset, training.folder.path, ancestor)
+    if untraced:
+        training.progress.say(
+            f"note: no index says what {untraced!r} learnt from: copies of it will not be named"
+        )
+    seconds = time.perf_counter() - started
+    if seconds > NOTICED:
+        training.progress.say(f"indexed the training files in {seconds:.0f} s")
 
 
 def close_run(training: Run, *, finished: bool) -> dict[str, Any]:
@@ -74,6 +98,7 @@ def _corpus(training: Run) -> dict[str, Any]:
         "megabytes": train.size_bytes / 1e6,
         "repositories": len(set(train.repository.tolist())),
         "held_out_documents": len(training.dataset.held_out.text_bytes),
+        "sources": NAMES if (training.folder.path / INDEX).is_file() else "",
     }
 
 

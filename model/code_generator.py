@@ -11,7 +11,8 @@ samples are separated by a line "# sample 2 of 3"; --best prints the one that py
 
 What is printed compiles as Python wherever the prompt can be the beginning of a program; each line appears
 when it is known to be good. Writing stops at the model's end-of-text token; of a prompt longer than the
-model's context the end is read. Ctrl-C ends it early and leaves what was written.
+model's context the end is read. Ctrl-C ends it early and leaves what was written. --sources names the
+files of the training data that 30 new tokens or more are copied from.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from decoding_settings import SETTINGS, Decoding, number_between
 
 if TYPE_CHECKING:
     import torch
+    from attribution import Attribution
     from completion import Completer
     from pretrained import Pretrained
 
@@ -66,6 +68,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     outputs.add_argument(
         "--lint", action="store_true", help="on standard error: what pyflakes finds in what was generated"
+    )
+    outputs.add_argument(
+        "--sources",
+        action="store_true",
+        help="on standard error (or in --json): which new parts of 30 tokens or more the training data has"
+        " word for word, and in whose files; the interactive prompt always says so",
     )
     outputs.add_argument(
         "--json", action="store_true", help="a JSON object a sample: text, tokens, log-probability, timings"
@@ -119,7 +127,10 @@ def main(argv: list[str] | None = None) -> int:
             from prompt_session import converse
 
             return converse(
-                pretrained, lambda: load(pretrained, arguments.device, int(arguments.threads)), decoding
+                pretrained,
+                lambda: load(pretrained, arguments.device, int(arguments.threads)),
+                decoding,
+                sources=arguments.sources,
             )
         from fill_in import check_fills_in, split_at_marker
         from one_shot import Output, complete_once
@@ -129,7 +140,9 @@ def main(argv: list[str] | None = None) -> int:
             prompt, suffix = parts
         if suffix is not None:
             check_fills_in(pretrained.folder)
-        output = Output(arguments.completion_only, arguments.best, arguments.lint, arguments.json)
+        shown = arguments.completion_only, arguments.best, arguments.lint, arguments.json
+        attribution = find_sources(pretrained) if arguments.sources else None
+        output = Output(*shown, arguments.sources, attribution)
         completer = load(pretrained, arguments.device, int(arguments.threads))
         return complete_once(completer, prompt, suffix, decoding, output)
     except PretrainedError as error:
@@ -162,6 +175,21 @@ def read_prompt(given: str | None, file: Path | None) -> str:
         raise PretrainedError(f"the prompt is not UTF-8 text ({error}): {where}: give Python code") from None
     except OSError as error:
         raise PretrainedError(f"cannot be read ({error.strerror}): {where}: give Python code") from None
+
+
+def find_sources(pretrained: Pretrained) -> Attribution | None:
+    """The index of the model's training data; None, with a note, where there is none that can be used."""
+    from attribution import open_sources
+    from copied_runs import SourceIndexError
+
+    try:
+        attribution = open_sources(pretrained.folder, pretrained.vocabulary)
+    except SourceIndexError as error:
+        print(f"note: {error}", file=sys.stderr)
+        return None
+    if attribution.gap:
+        print(f"note: {attribution.gap}", file=sys.stderr)
+    return attribution
 
 
 def load(pretrained: Pretrained, device_name: str, threads: int) -> Completer:

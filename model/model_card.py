@@ -44,7 +44,7 @@ overlap, the bits of all its tokens and of the closing `<|endoftext|>` divided b
 {documents:,} files ({megabytes:.1f} MB) of {repositories:,} repositories; {held_out_documents:,} more files
 were held out, by whole repository where there are three or more. Comments were removed, docstrings stay. The
 data names the licence of each file: what the model writes can repeat what it has read, so check them before
-you publish either.
+you publish either.{sources}
 
 `provenance.json` has the hashes of data and tokenizer, all options and versions; `training_log.jsonl` and
 `loss.png` show the run.

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from completion import Completer
 from continuation import Continuation
@@ -16,6 +16,9 @@ from decoding_settings import Decoding
 from fill_in import fitting
 from lint import lint
 from valid_code import NotPythonError
+
+if TYPE_CHECKING:
+    from attribution import Attribution, Copy
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Output:
     best: bool = False
     lint: bool = False
     json: bool = False
+    sources: bool = False  # and these are where they are looked up, if anywhere:
+    attribution: Attribution | None = None
 
 
 @dataclass
@@ -69,6 +74,9 @@ def complete_once(
             record |= {"sample": number, "guaranteed": is_guarded}
             if output.lint:
                 record["lint"] = [str(finding) for finding in findings(prompt, texts[number], suffix)]
+            if output.sources:
+                copies = copies_in(output.attribution, prompt, texts[number], suffix)
+                record["sources"] = None if copies is None else [copy.record() for copy in copies]
             emit(json.dumps(record, ensure_ascii=False) + "\n")
     else:
         for place, number in enumerate(order):
@@ -81,6 +89,10 @@ def complete_once(
         for number in order:
             for finding in findings(prompt, texts[number], suffix):
                 print(f"sample {number + 1}, {finding}" if order[1:] else finding, file=sys.stderr)
+    if output.sources and not output.json:
+        for number in order:
+            for line in told(output.attribution, prompt, texts[number], suffix):
+                print(f"sample {number + 1}, {line}" if order[1:] else line, file=sys.stderr)
     if code:
         print("interrupted: what was written so far is above", file=sys.stderr)
     return code
@@ -108,6 +120,29 @@ def fill(prompt: str, middle: str, suffix: str) -> str:
 def findings(prompt: str, text: str, suffix: str | None) -> list[Any]:
     end = text.count("\n") + prompt.count("\n") + 1
     return [f for f in lint(f"{prompt}{text}{suffix or ''}\n", len(prompt)) if f.line <= end]
+
+
+def copies_in(
+    attribution: Attribution | None, prompt: str, text: str, suffix: str | None
+) -> list[Copy] | None:
+    """The parts that the training data has; None where nobody knows, which has been said."""
+    from copied_runs import SourceIndexError
+
+    try:
+        return attribution.copies(prompt, text, suffix or "") if attribution else None
+    except SourceIndexError as error:
+        print(f"note: {error}", file=sys.stderr)
+        return None
+
+
+def told(attribution: Attribution | None, prompt: str, text: str, suffix: str | None) -> list[str]:
+    """The same in lines for the user."""
+    from attribution import NOTHING, in_words
+
+    copies = copies_in(attribution, prompt, text, suffix)
+    if copies is None:
+        return []
+    return [f"copied: {in_words(copy, prompt, text)}" for copy in copies] or [NOTHING]
 
 
 def rank(prompt: str, text: str, suffix: str | None, completion: Continuation) -> tuple[int, int, float]:

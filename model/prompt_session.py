@@ -5,30 +5,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from code_screen import ColouredScreen, PlainScreen, say, start_of_last_lines
 from decoding_settings import SETTINGS, Decoding
+from footnotes import Footnotes
+from likeliest import Written, explain
+from line_editor import editor, input_line
 from pretrained import Pretrained
-from prompt_toolkit import PromptSession, print_formatted_text
-from prompt_toolkit.application.current import get_app_session
-from prompt_toolkit.completion import Completer as TabCompleter
-from prompt_toolkit.completion import NestedCompleter, PathCompleter
-from prompt_toolkit.formatted_text import FormattedText, PygmentsTokens
-from prompt_toolkit.history import FileHistory, History, InMemoryHistory
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
-from prompt_toolkit.lexers import PygmentsLexer
-from prompt_toolkit.utils import get_cwidth
-from pygments.lexers.python import PythonLexer
 from valid_code import NotPythonError
 
 if TYPE_CHECKING:
     from completion import Completer
-    from pygments.token import _TokenType
 
 KEYS = """\
   Enter       complete the code typed so far
@@ -42,12 +34,11 @@ COMMANDS = {
     "/more": "go on where the last completion ended",
     "/retry": "another completion of the last prompt",
     "/file PATH": "complete the end of a file",
+    "/sources": "which parts of the last completion stand in the training data, and whose they are",
+    "/why": "the five likeliest tokens at each step of the last completion",
     "/save PATH": "write the last prompt and completion to a new file",
 }
 PROMPT = ">>> "
-CONTINUATION = "... "
-# Lines before the new one that colours are judged by: enough for an open docstring, quick at every length.
-LINES_OF_CONTEXT = 100
 # Of a file to complete, the last lines are shown.
 LINES_OF_FILE = 10
 
@@ -56,10 +47,15 @@ class CommandError(ValueError):
     """A command that cannot be done, in words for the user."""
 
 
-def converse(pretrained: Pretrained, load: Callable[[], Completer], decoding: Decoding) -> int:
-    """Ask for prompts and complete them until Ctrl-D; the model is loaded while the first one is typed."""
+def converse(
+    pretrained: Pretrained, load: Callable[[], Completer], decoding: Decoding, *, sources: bool = False
+) -> int:
+    """Ask for prompts and complete them until Ctrl-D; the model is loaded while the first one is typed.
+
+    sources: whether copies of the training data were asked for, so that it is said where none can be found.
+    """
     with ThreadPoolExecutor(1) as background:
-        conversation = Conversation(pretrained, background.submit(load), decoding)
+        conversation = Conversation(pretrained, background.submit(load), decoding, sources=sources)
         conversation.greet()
         while conversation.turn():
             pass
@@ -69,16 +65,25 @@ def converse(pretrained: Pretrained, load: Callable[[], Completer], decoding: De
 class Conversation:
     """What is remembered from one prompt to the next: the settings, the last prompt and its completions."""
 
-    def __init__(self, pretrained: Pretrained, completer: Future[Completer], decoding: Decoding) -> None:
+    def __init__(
+        self,
+        pretrained: Pretrained,
+        completer: Future[Completer],
+        decoding: Decoding,
+        *,
+        sources: bool = False,
+    ) -> None:
         self.pretrained = pretrained
         self.completer = completer
         self.decoding = decoding
         self.prompt: str | None = None
         self.text = ""  # the last prompt with its (last) completion
+        self.explained: Written | None = None  # what /why speaks of
+        self.footnotes = Footnotes(pretrained, asked=sources)
         self.draft = ""  # what the next prompt begins with
         self.turns = 0
         self.is_dumb = os.environ.get("TERM", "dumb") in ("dumb", "unknown", "")
-        self.ask = input_line if self.is_dumb else editor().prompt
+        self.ask = input_line if self.is_dumb else editor(COMMANDS).prompt
 
     def greet(self) -> None:
         config = self.pretrained.config
@@ -119,6 +124,12 @@ class Conversation:
         elif name == "/file":
             prompt = read_file(argument)
             self.complete(prompt, shown_from=start_of_last_lines(prompt, LINES_OF_FILE))
+        elif name == "/sources":
+            text = self.last()[len(self.prompt or "") :]
+            for line in self.footnotes.answer(self.prompt or "", text):
+                say(line)
+        elif name == "/why":
+            self.why()
         elif name == "/save":
             self.save(argument)
         elif setting in SETTINGS:
@@ -165,12 +176,25 @@ class Conversation:
             raise CommandError(f"cannot be written ({error.strerror}): {path}") from None
         say(f"saved: {path}")
 
+    def why(self) -> None:
+        """Show what else the model thought of, a line a token."""
+        self.last()
+        if self.explained is None or not self.explained.completion.text:
+            raise CommandError("nothing was written after that prompt")
+        say("what the model expected, of all tokens (temperature 1); [taken]; · blank, ↵ new line")
+        try:
+            for line in explain(self.completer.result(), self.explained):
+                print(line, flush=True)
+        except KeyboardInterrupt:
+            say("stopped")
+
     def complete(self, prompt: str, shown_from: int = 0) -> None:
         """Show the prompt, from a place in it on, and its completion as it is written; Ctrl-C ends that."""
         screen = PlainScreen() if self.is_dumb else ColouredScreen(prompt[:shown_from])
         screen.write(prompt[shown_from:])
         started = time.monotonic()
         completions, stopped = [], False
+        self.explained = None
         seed = None if self.decoding.seed is None else self.decoding.seed + self.turns * self.decoding.samples
         self.turns += 1
         try:
@@ -182,6 +206,7 @@ class Conversation:
                 screen.finish()
                 say(error.advice)
                 completions = completer.start(prompt, dataclasses.replace(decoding, valid=False))
+            self.explained = Written(completions[-1], len(completions[-1].ids), len(completions[-1].owed))
             for number, text in completer.write(completions, decoding):
                 if number == 0:
                     screen.write(text)
@@ -199,20 +224,15 @@ class Conversation:
         ended = bool(completions) and all(completion.ended for completion in completions)
         how = "stopped" if stopped else "the text ends here" if ended else "/more goes on"
         say(f"{tokens} tokens in {seconds:.1f} s; {how}")
+        for number, completion in enumerate(completions, start=1):
+            for line in self.footnotes.notes(prompt, completion.text):
+                say(f"sample {number}, {line}" if completions[1:] else line)
 
 
 def shown(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return "random" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def say(line: str) -> None:
-    """A line that is not code, told apart from it as a comment is, and dim where the terminal can."""
-    if os.environ.get("TERM", "dumb") in ("dumb", "unknown", ""):
-        print(f"# {line}", flush=True)
-    else:
-        print_formatted_text(FormattedText([("ansibrightblack", f"# {line}")]))
 
 
 def read_file(argument: str) -> str:
@@ -225,130 +245,3 @@ def read_file(argument: str) -> str:
         raise CommandError(f"cannot be read ({error.strerror}): {path}") from None
     except UnicodeError as error:
         raise CommandError(f"is not UTF-8 text ({error}): {path}") from None
-
-
-def start_of_last_lines(text: str, lines: int) -> int:
-    """The place where the last lines of a text begin."""
-    place = len(text)
-    for _ in range(lines):
-        place = text.rfind("\n", 0, place)
-        if place < 0:
-            return 0
-    return place + 1
-
-
-def input_line(message: str, default: str = "") -> str:
-    """One line from a terminal that can do no more; what was typed before cannot be put back there."""
-    del default
-    return input(message)
-
-
-def editor() -> PromptSession[str]:
-    """A line editor for Python: coloured, several lines, with a history that later runs remember."""
-    keys = KeyBindings()
-
-    @keys.add("enter")
-    def submit(event: KeyPressEvent) -> None:
-        event.current_buffer.validate_and_handle()
-
-    @keys.add("escape", "enter")
-    def new_line(event: KeyPressEvent) -> None:
-        before = event.current_buffer.document.current_line_before_cursor
-        indentation = before[: len(before) - len(before.lstrip())]
-        event.current_buffer.insert_text("\n" + indentation + "    " * before.rstrip().endswith(":"))
-
-    @keys.add("tab")
-    def indent_or_complete(event: KeyPressEvent) -> None:
-        if event.current_buffer.text.startswith("/"):
-            event.current_buffer.complete_next()
-        else:
-            event.current_buffer.insert_text("    ")
-
-    return PromptSession(
-        lexer=PygmentsLexer(PythonLexer),
-        history=open_history(),
-        multiline=True,
-        key_bindings=keys,
-        completer=command_completer(),
-        complete_while_typing=False,
-        prompt_continuation=CONTINUATION,
-        erase_when_done=True,  # the code is shown again without marks in front, to be copied as it stands
-    )
-
-
-def command_completer() -> TabCompleter:
-    settings = [f"/{setting.replace('_', '-')}" for setting in SETTINGS]
-    names: dict[str, TabCompleter | None] = dict.fromkeys([*(c.split()[0] for c in COMMANDS), *settings])
-    return NestedCompleter({**names, "/file": PathCompleter(), "/save": PathCompleter()})
-
-
-def open_history() -> History:
-    """~/.local/state/gpyt/history (XDG_STATE_HOME), for its owner alone; in memory where that fails."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    path = Path(state) / "gpyt" / "history"
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.open("ab").close()
-    except OSError:
-        return InMemoryHistory()
-    return FileHistory(path)
-
-
-class PlainScreen:
-    """Characters as they come, for terminals without colours or cursor."""
-
-    def write(self, text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-
-    def finish(self) -> None:
-        self.write("\n")
-
-
-class ColouredScreen:
-    """Text as it comes, each line coloured as soon as it is whole: half a word has no colour yet."""
-
-    def __init__(self, before: str = "") -> None:
-        """before: the text that precedes what is shown; what colour a line has depends on it."""
-        self.finished = before  # whole lines
-        self.line = ""  # the line that the cursor is on
-        self.lexer = PythonLexer(stripnl=False, ensurenl=False)
-        self.output = get_app_session().output
-
-    def write(self, text: str) -> None:
-        *whole, rest = (self.line + text).split("\n")
-        for line in whole:
-            self.replace_line(line, end="\n")
-            self.finished += line + "\n"
-            self.line = ""
-        if rest.startswith(self.line):
-            self.output.write(rest[len(self.line) :])
-            self.output.flush()
-        self.line = rest
-
-    def finish(self) -> None:
-        self.write("\n")
-
-    def replace_line(self, line: str, end: str) -> None:
-        """Put the coloured line in place of the one that the cursor is on, over as many rows as it takes."""
-        columns = self.output.get_size().columns
-        rows = max(0, get_cwidth(self.line) - 1) // max(1, columns)
-        if rows:
-            self.output.cursor_up(rows)
-        self.output.write_raw("\r")
-        self.output.erase_down()
-        self.output.flush()
-        print_formatted_text(PygmentsTokens(self.coloured(line)), end=end)
-
-    def coloured(self, line: str) -> list[tuple[_TokenType, str]]:
-        """The line's tokens with their kinds, which the lines before it decide (an open docstring)."""
-        context = self.finished[start_of_last_lines(self.finished, LINES_OF_CONTEXT) :]
-        tokens: list[tuple[_TokenType, str]] = []
-        place = 0
-        for kind, text in self.lexer.get_tokens(context + line):
-            visible = text[max(0, len(context) - place) :]
-            place += len(text)
-            if visible:
-                tokens.append((kind, visible))
-        return tokens

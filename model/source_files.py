@@ -33,6 +33,8 @@ class SourceFile:
     repo: str
     path: str
     split: str
+    commit: str = ""
+    license: str = ""  # an SPDX identifier; "" where it is not known, as for the commit
 
 
 def load_documents(data: Path, cache: Path) -> Dataset:
@@ -70,18 +72,21 @@ def load_documents(data: Path, cache: Path) -> Dataset:
 def iter_source_files(documents: Dataset, data: Path) -> Iterator[SourceFile]:
     """Each file of data.txt, its pieces joined. Raises: SourceFilesError where a piece or key is missing."""
     pieces: list[str] = []
-    first = None
+    first, origin = None, ("", "")
     for batch in documents.with_format("arrow").iter(ROWS):
         if any(column.null_count for column in batch.columns):
             raise diagnosis(data)
-        columns = (batch[name].to_pylist() for name in ("text", "repo", "path", "split", *NUMBERS))
-        for text, *identity, piece, count in zip(*columns, strict=True):
-            first = identity if piece == 0 else first
-            if piece != len(pieces) or identity != first or identity[-1] not in SPLITS:
+        names = ("text", "commit", "license", "repo", "path", "split", *NUMBERS)
+        columns = (batch[name].to_pylist() for name in names)
+        for text, commit, licence, repo, path, split, piece, count in zip(*columns, strict=True):
+            identity = (repo, path, split)
+            if piece == 0:
+                first, origin = identity, (commit, licence)
+            if piece != len(pieces) or identity != first or split not in SPLITS:
                 raise diagnosis(data)
             pieces.append(text)
             if len(pieces) == count:
-                yield SourceFile("".join(pieces), *identity)
+                yield SourceFile("".join(pieces), *identity, *origin)
                 pieces.clear()
     if pieces:
         raise diagnosis(data)

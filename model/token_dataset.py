@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +31,7 @@ from text_encoder import EncoderError, TextEncoder
 if TYPE_CHECKING:
     from datasets import Dataset
 
-FORMAT = 1  # of the cached files
+FORMAT = 2  # of the cached files
 BATCH_CHARACTERS = (
     1_000_000  # handed to a thread at a time: large beside the hand-over, small beside the memory
 )
@@ -57,6 +57,8 @@ class TokenSplit:
     repository: NDArray[np.int32]  # (D,) index into repositories
     repositories: list[str]
     paths: list[str]
+    origin: NDArray[np.int32] | None = None  # (D,) index into origins
+    origins: Sequence[tuple[str, str]] = ()  # commit and licence, "" where unknown
     kept: NDArray[np.int64] | None = None  # the documents to learn from, where these are not all
 
     @cached_property
@@ -152,6 +154,8 @@ class SplitWriter:
         self.text_bytes: list[int] = []
         self.repository: list[int] = []
         self.repositories: dict[str, int] = {}
+        self.origin: list[int] = []
+        self.origins: dict[tuple[str, str], int] = {}
         self.paths: list[str] = []
 
     def add(self, file: SourceFile, ids: Ids, text_bytes: int) -> None:
@@ -159,17 +163,20 @@ class SplitWriter:
         self.lengths.append(len(ids))
         self.text_bytes.append(text_bytes)
         self.repository.append(self.repositories.setdefault(file.repo, len(self.repositories)))
+        self.origin.append(self.origins.setdefault((file.commit, file.license), len(self.origins)))
         self.paths.append(file.path)
 
     def close(self) -> dict[str, Any]:
-        """Write what remains. Returns the repositories and the paths."""
+        """Write what remains. Returns the names: of repositories, commits, licences and paths."""
         self.file.flush()
         os.fsync(self.file.fileno())
         self.file.close()
         np.save(self.folder / f"{self.split}.offsets.npy", np.cumsum(self.lengths, dtype=np.int64))
         np.save(self.folder / f"{self.split}.text_bytes.npy", np.array(self.text_bytes, np.int64))
         np.save(self.folder / f"{self.split}.repository.npy", np.array(self.repository, np.int32))
-        return {"repositories": list(self.repositories), "paths": self.paths}
+        np.save(self.folder / f"{self.split}.origin.npy", np.array(self.origin, np.int32))
+        names = {"repositories": list(self.repositories), "origins": list(self.origins)}
+        return {**names, "paths": self.paths}
 
 
 def _encode_whole(
@@ -286,6 +293,8 @@ def _load(folder: Path, meta: dict[str, Any]) -> TokenDataset:
             repository=np.load(folder / f"{name}.repository.npy"),
             repositories=names[name]["repositories"],
             paths=names[name]["paths"],
+            origin=np.load(folder / f"{name}.origin.npy"),
+            origins=[(commit, licence) for commit, licence in names[name]["origins"]],
         )
 
     return TokenDataset(

@@ -10,7 +10,7 @@
 Ctrl-C, a crash or a power cut costs at most the last half minute: the same command goes on where the run
 was. GPyT/ holds an ordinary GPT-2 (config.json, model.safetensors, the tokenizer), provenance.json with
 everything that went into it, a model card, training_log.jsonl and loss.png. Its weights are those that did
-best on held-out files.
+best on held-out files. sources.index lets the prompt name the files that the model copies from.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def train(
     """Encode, plan, step, measure, write. Raises TrainError for whatever a sibling has to tell the user."""
     from budget import BudgetError
     from checkpoint import CheckpointError
-    from closing import close_run, summarize
+    from closing import close_run, keep_sources, summarize
     from fill_in_the_middle import FillInTheMiddleError
     from model_folder import Identity
     from preparing import begin, encode
@@ -164,6 +164,7 @@ def train(
         if training is None:
             return 0
         ending = training.train()
+        keep_sources(training, None if ancestor is None else ancestor.folder, wanted=arguments.sources)
         figures = close_run(training, finished=not ending.interrupted)
     except (BudgetError, CheckpointError, FillInTheMiddleError, TokenDatasetError, RunFailedError) as error:
         raise TrainError(str(error)) from error

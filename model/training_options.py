@@ -24,6 +24,10 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
         "--init-from", type=Path, help="go on from this GPT-2 folder, with its tokenizer, at a lower "
         "learning rate (default: begin from scratch)",
     )  # fmt: skip
+    files.add_argument(
+        "--no-sources", dest="sources", action="store_false", help="leave no index of the training files in "
+        "GPyT/, for those who must not ship names; by default what the model copies can be named",
+    )  # fmt: skip
     length = parser.add_argument_group("length").add_mutually_exclusive_group()
     length.add_argument("--minutes", type=positive_number, default=argparse.SUPPRESS,
                         help="time for training (default: 4 on a CPU, 30 on a GPU)")  # fmt: skip

@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from code_screen import start_of_last_lines
 from conftest import PROJECT
-from prompt_session import start_of_last_lines
+from copied_runs import Source
+from tiny_index import index_texts
 from tiny_model import save_endless_model, save_tiny_model
 
 ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[=>78])|\x1b\][^\x07]*\x07")
@@ -139,9 +141,12 @@ def test_commands_say_what_they_did_or_why_not(terminal: Terminal, tmp_path: Pat
         ("/top-p 3", "3 is not a number from 0 to 1"),
         ("/top-p 0.5", "top-p is 0.5"),
         ("/seed", "seed is 1"),
+        ("/why", "nothing has been completed yet"),
+        ("/sources", "nothing has been completed yet"),
         ("/file", "say which"),
         (f"/file {tmp_path}/missing.py", "cannot be read"),
         ("x = 1", "tokens in"),
+        ("/sources", "the index of the training data is missing"),
         ("/more", "tokens in"),
         ("/retry", "tokens in"),
         (f"/file {__file__}", "tokens in"),
@@ -154,6 +159,47 @@ def test_commands_say_what_they_did_or_why_not(terminal: Terminal, tmp_path: Pat
         shown = terminal.wait_for(answer)
         assert "Traceback" not in shown
         terminal.wait_for(">>>")
+
+
+def test_why_shows_the_likeliest_tokens_a_line_a_token_and_the_taken_one(terminal: Terminal) -> None:
+    terminal.wait_for(">>>")
+    terminal.type("x = 1" + ENTER)
+    terminal.wait_for("12 tokens in")
+    terminal.wait_for(">>>")
+    terminal.type("/why" + ENTER)
+    terminal.wait_for("[taken]")
+    lines = [line.strip() for line in terminal.wait_for(">>>").splitlines()]
+    lines = [line for line in lines if re.match(r"\d+  ", line)]
+    assert len(lines) >= 8  # of 12 tokens, without those that were cut off at the end
+    for number, line in enumerate(lines, start=1):
+        assert line.startswith(f"{number}  ")
+        assert line.count(" %") in (5, 6)
+        assert len(re.findall(r"\[.+? \d+\.\d %\]", line)) == 1, line
+
+
+def test_a_footnote_names_whose_code_a_completion_repeats(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "m")
+    options = ["--temperature", "0", "--no-valid", "--max-new-tokens", "60", "--model", str(folder)]
+    command = [sys.executable, str(PROJECT / "model/code_generator.py"), *options, "--prompt", "x = 1"]
+    written = subprocess.run(command, capture_output=True, check=True).stdout.decode()
+    index_texts(folder, {Source("octo/cat", "src/cat.py", "abcdef0123456789", "MIT"): written})
+    terminal = Terminal(folder, tmp_path, *options[:-2])
+    terminal.wait_for(">>>")
+    terminal.type("x = 1" + ENTER)
+    terminal.wait_for("tokens in")
+    shown = " ".join(terminal.wait_for("MIT").split())
+    assert "# copied: line" in shown
+    assert "octo/cat, src/cat.py, commit abcdef012345, MIT" in shown
+    terminal.wait_for(">>>")
+    terminal.type("/temperature 20" + ENTER)
+    terminal.wait_for("temperature is 20")
+    terminal.wait_for(">>>")
+    terminal.type("y" + ENTER)
+    assert "copied" not in terminal.wait_for("tokens in")
+    assert "copied" not in terminal.wait_for(">>>")
+    terminal.type("/sources" + ENTER)
+    terminal.wait_for("no 30 tokens in a row of what was written stand in the training data")
+    terminal.close()
 
 
 def test_a_dumb_terminal_is_shown_no_control_codes(folder: Path, tmp_path: Path) -> None:

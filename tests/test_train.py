@@ -86,6 +86,7 @@ def test_the_folder_is_complete_and_holds_no_pickle(model_folder: Path) -> None:
         "loss.png",
         "model.safetensors",
         "provenance.json",
+        "sources.index",
         "tokenizer.json",
         "tokenizer_config.json",
         "training_log.jsonl",
