@@ -17,18 +17,22 @@ MARKER = "<FILL>"
 FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE = 2, 3, 4
 
 
+def fills_in(folder: Path) -> bool:
+    """Whether the model was trained to fill gaps in, by its record."""
+    try:
+        record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        return float(record["options"].get("fim_rate") or 0) > 0
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
 def check_fills_in(folder: Path) -> None:
     """Nothing, where the model was trained to fill gaps in.
 
     Raises:
         PretrainedError: it was not, or nobody knows.
     """
-    try:
-        record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        rate = float(record["options"].get("fim_rate") or 0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        rate = 0.0
-    if rate <= 0:
+    if not fills_in(folder):
         raise PretrainedError(
             f"this model was not trained to fill a gap in, only to go on: {folder}: "
             f"leave out --suffix and {MARKER}"
