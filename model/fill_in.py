@@ -46,11 +46,15 @@ def split_at_marker(text: str) -> tuple[str, str] | None:
 
 
 def fitting(prefix: str, middle: str, suffix: str) -> str | None:
-    """As many of the middle's lines as make the whole compile; None where no number of them does."""
+    """As many of the middle's lines as make the whole compile; None where no number of them does.
+
+    The last line's end, which a completion is without, is put back where the suffix needs it.
+    """
     cut = middle
     while True:
-        if is_complete(prefix + cut + suffix + "\n", 0):
-            return cut
+        for whole in (cut, f"{cut}\n"):
+            if is_complete(prefix + whole + suffix + "\n", 0):
+                return whole
         if not cut:
             return None
         cut = cut[: max(0, cut.rfind("\n"))]
