@@ -122,6 +122,10 @@ def main(argv: list[str] | None = None) -> int:
     from pretrained import PretrainedError, read_pretrained
 
     try:
+        if sys.stdout is None:
+            raise PretrainedError("standard output is closed: there is no place for the code")
+        if sys.stdin is None and not is_asked:
+            raise PretrainedError("standard input is closed: give --prompt or --file")
         pretrained = read_pretrained(arguments.model)
         if not is_asked and sys.stdin.isatty() and sys.stdout.isatty():
             from prompt_session import converse
@@ -147,6 +151,10 @@ def main(argv: list[str] | None = None) -> int:
         return complete_once(completer, prompt, suffix, decoding, output)
     except PretrainedError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = error.filename or "standard output or the terminal"
+        print(f"error: {error.strerror}: {where}: nothing more can be shown there", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -17,18 +17,22 @@ MARKER = "<FILL>"
 FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE = 2, 3, 4
 
 
+def fills_in(folder: Path) -> bool:
+    """Whether the model was trained to fill gaps in, by its record."""
+    try:
+        record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        return float(record["options"].get("fim_rate") or 0) > 0
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
 def check_fills_in(folder: Path) -> None:
     """Nothing, where the model was trained to fill gaps in.
 
     Raises:
         PretrainedError: it was not, or nobody knows.
     """
-    try:
-        record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        rate = float(record["options"].get("fim_rate") or 0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        rate = 0.0
-    if rate <= 0:
+    if not fills_in(folder):
         raise PretrainedError(
             f"this model was not trained to fill a gap in, only to go on: {folder}: "
             f"leave out --suffix and {MARKER}"
@@ -42,11 +46,15 @@ def split_at_marker(text: str) -> tuple[str, str] | None:
 
 
 def fitting(prefix: str, middle: str, suffix: str) -> str | None:
-    """As many of the middle's lines as make the whole compile; None where no number of them does."""
+    """As many of the middle's lines as make the whole compile; None where no number of them does.
+
+    The last line's end, which a completion is without, is put back where the suffix needs it.
+    """
     cut = middle
     while True:
-        if is_complete(prefix + cut + suffix + "\n", 0):
-            return cut
+        for whole in (cut, f"{cut}\n"):
+            if is_complete(prefix + whole + suffix + "\n", 0):
+                return whole
         if not cut:
             return None
         cut = cut[: max(0, cut.rfind("\n"))]

@@ -84,7 +84,8 @@ def complete_once(
                 emit(f"# sample {place + 1} of {len(order)}\n")
             streamed = is_streamed and number == 0
             after = suffix or "" if not output.completion_only else ""
-            emit("\n" if streamed else f"{shown}{texts[number]}{after}\n")
+            end = "" if after.endswith("\n") else "\n"
+            emit("\n" if streamed else f"{shown}{texts[number]}{after}{end}")
     if output.lint and not output.json:
         for number in order:
             for finding in findings(prompt, texts[number], suffix):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,16 +114,29 @@ def decide(
     raise TrainError(f"{what}: to replace it add --restart, to keep it choose another --output")
 
 
-def note_other_data(tokenizer: Path, identity: Identity) -> None:
-    """Say so where the tokenizer was trained on other data than the model will be."""
+def check_tokenizer(tokenizer: Path, identity: Identity) -> None:
+    """Raise TrainError where the tokenizer's own record says that it was learnt from other data.
+
+    A folder without a record, from elsewhere, is taken as it is.
+    """
     try:
         record = json.loads((tokenizer / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        learnt_from, file = record["data"]["sha256"], record["files"]["tokenizer.json"]
+    except (OSError, ValueError, KeyError, TypeError):
         return
-    digests = {
-        record.get("sha256"),
-        *(part.get("sha256") for part in record.values() if isinstance(part, dict)),
-    }
-    if identity.data["sha256"] not in digests:
-        say("note: this tokenizer was trained on other data, which costs tokens but no correctness;"
-            " to match: python preprocess/tokenizer.py -t")  # fmt: skip
+    again = ["python", "preprocess/tokenizer.py", "-t"]
+    for option, path, default in (
+        ("--data", identity.data["path"], Path("data.txt")),
+        ("--tokenizer", identity.tokenizer["path"], Path("tokenizer")),
+    ):
+        again += [] if Path(path) == default.absolute() else [option, path]
+    if file != identity.tokenizer["sha256"]:
+        raise TrainError(
+            f"its files are not those of its provenance.json: {tokenizer.absolute()}: "
+            f"learn it again: {shlex.join(again)}"
+        )
+    if learnt_from != identity.data["sha256"]:
+        raise TrainError(
+            f"this tokenizer was learnt from other data: {tokenizer.absolute()}: "
+            f"learn it again: {shlex.join(again)}, or take it as it is with --any-tokenizer"
+        )

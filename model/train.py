@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launched import is_one_of_several, silence_all_but_the_first
-from starting import TrainError, check_inputs, decide, note_other_data, options_of, say
+from starting import TrainError, check_inputs, check_tokenizer, decide, options_of, say
 from training_options import parser_of
 
 if TYPE_CHECKING:
@@ -115,11 +115,11 @@ def choose_run(arguments: argparse.Namespace, ancestor: Ancestor | None) -> dict
     resuming = False if arguments.plan else decide(arguments, identity, provenance)
     if resuming is None:
         return None
+    if ancestor is None and not arguments.any_tokenizer:
+        check_tokenizer(arguments.tokenizer, identity)
     size = arguments.data.stat().st_size / 1e6
     length = f"{arguments.steps:,} steps" if arguments.steps else f"{arguments.minutes:g} minutes"
     say(f"training a GPT-2 for {length} on {arguments.data.absolute()} ({size:,.1f} MB)")
-    if ancestor is None:
-        note_other_data(arguments.tokenizer, identity)
     return {"identity": asdict(identity), "provenance": provenance if resuming else None}
 
 

@@ -19,6 +19,10 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     files.add_argument("--data", type=Path, default=Path("data.txt"), help="documents, from preprocessing")
     files.add_argument("--tokenizer", type=Path, default=Path("tokenizer"), help="folder of the tokenizer")
     files.add_argument("--output", type=Path, default=Path("GPyT"), help="folder of the model")
+    files.add_argument(
+        "--any-tokenizer", action="store_true", help="take a tokenizer that was learnt from other data: "
+        "that costs tokens, not correctness",
+    )  # fmt: skip
     files.add_argument("--restart", action="store_true", help="replace a model made with other options")
     files.add_argument(
         "--init-from", type=Path, help="go on from this GPT-2 folder, with its tokenizer, at a lower "

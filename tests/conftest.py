@@ -27,6 +27,7 @@ SCRIPTS = (
     "model/train.py",
     "model/code_generator.py",
 )
+BESIDE_THE_JOURNEY = ("model/export.py",)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

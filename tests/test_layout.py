@@ -13,13 +13,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, SCRIPTS
+from conftest import BESIDE_THE_JOURNEY, PROJECT, SCRIPTS
 
 FOLDERS = ("data_collector", "preprocess", "model")
 HEAVY = ("torch", "transformers", "datasets", "github", "git")
 
 MODULES = {folder: sorted((PROJECT / folder).glob("*.py")) for folder in FOLDERS}
-SCRIPT_NAMES = {Path(script).stem for script in SCRIPTS}
+EVERY_SCRIPT = (*SCRIPTS, *BESIDE_THE_JOURNEY)
+SCRIPT_NAMES = {Path(script).stem for script in EVERY_SCRIPT}
 
 
 def imported_names(file: Path) -> set[str]:
@@ -87,9 +88,10 @@ def test_the_default_input_of_each_stage_is_the_default_output_of_the_one_before
     tokenizer = default_of("preprocess/tokenizer.py", "tokenizer")
     assert default_of("model/train.py", "tokenizer") == tokenizer == "tokenizer"
     assert default_of("model/code_generator.py", "model") == default_of("model/train.py", "output") == "GPyT"
+    assert default_of("model/export.py", "model") == "GPyT"
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", EVERY_SCRIPT)
 def test_help_imports_nothing_heavy(script: str) -> None:
     code = (
         "import runpy, sys\n"
@@ -104,7 +106,7 @@ def test_help_imports_nothing_heavy(script: str) -> None:
     assert output.splitlines()[-1].strip() == "imported:"
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", EVERY_SCRIPT)
 def test_help_is_the_docstring_and_shows_every_option_with_its_default(script: str) -> None:
     parser = parser_of(script)
     text = parser.format_help()
@@ -122,7 +124,7 @@ def test_help_is_the_docstring_and_shows_every_option_with_its_default(script: s
         assert is_switch or action.required or "default" in shown, f"{script}: {action.dest}: {shown}"
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", EVERY_SCRIPT)
 def test_help_shows_commands_that_the_script_itself_accepts(script: str) -> None:
     docstring = importlib.import_module(Path(script).stem).__doc__ or ""
     commands = re.findall(rf"python {re.escape(script)}([^|>\n`]*)", docstring)
@@ -131,7 +133,7 @@ def test_help_shows_commands_that_the_script_itself_accepts(script: str) -> None
         parser_of(script).parse_args(shlex.split(arguments, comments=True))
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", EVERY_SCRIPT)
 def test_an_unknown_option_is_a_usage_error(script: str) -> None:
     command = [sys.executable, str(PROJECT / script), "--no-such-option"]
     result = subprocess.run(

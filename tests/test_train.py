@@ -198,9 +198,36 @@ def test_data_without_training_documents_and_torn_data_are_refused(
     held_out.write_text("".join(line for line in lines if '"split": "held_out"' in line), encoding="utf-8")
     torn.write_text("".join(lines)[:-200], encoding="utf-8")
     for data, expected in ((held_out, "no train"), (torn, str(torn))):
-        line = refusal("--data", data, "--tokenizer", tokenizer_folder, "--output", tmp_path / "GPyT")
-        assert expected in line
+        paths = ("--data", data, "--tokenizer", tokenizer_folder, "--output", tmp_path / "GPyT")
+        assert expected in refusal(*paths, "--any-tokenizer")
     assert not (tmp_path / "GPyT").exists()
+
+
+def test_a_tokenizer_that_belongs_to_other_data_is_refused_unless_asked_for(
+    data_txt: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    data, output = tmp_path / "data.txt", tmp_path / "GPyT"
+    lines = data_txt.read_text(encoding="utf-8").splitlines(keepends=True)
+    data.write_text("".join(lines[1:]), encoding="utf-8", newline="\n")
+    line = refusal("--data", data, "--tokenizer", tokenizer_folder, "--output", output)
+    assert f"this tokenizer was learnt from other data: {tokenizer_folder}" in line
+    again = f"python preprocess/tokenizer.py -t --data {data} --tokenizer {tokenizer_folder}"
+    assert f"learn it again: {again}, or take it as it is with --any-tokenizer" in line
+    assert not output.exists()
+    succeed(train(data, tokenizer_folder, output, "--steps", "2", "--any-tokenizer"))
+    assert succeed(train(data, tokenizer_folder, output, "--steps", "2")).stdout.startswith("up to date")
+
+
+def test_a_tokenizer_whose_files_are_not_those_of_its_record_is_refused(
+    data_txt: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    tokenizer = Path(shutil.copytree(tokenizer_folder, tmp_path / "tokenizer"))
+    content = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
+    (tokenizer / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    line = refusal("--data", data_txt, "--tokenizer", tokenizer, "--output", tmp_path / "GPyT")
+    assert f"its files are not those of its provenance.json: {tokenizer}" in line
+    (tokenizer / "provenance.json").unlink()  # from elsewhere: nothing is known of it, and it is taken
+    succeed(train(data_txt, tokenizer, tmp_path / "GPyT", "--steps", "2"))
 
 
 def test_a_tiny_corpus_gets_a_smaller_context(data_txt: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
@@ -209,7 +236,7 @@ def test_a_tiny_corpus_gets_a_smaller_context(data_txt: Path, tokenizer_folder: 
     data.write_text(
         json.dumps({**document, "text": "print('hello')\n" * 4, "split": "train"}) + "\n", encoding="utf-8"
     )
-    result = succeed(train(data, tokenizer_folder, tmp_path / "GPyT", "--steps", "3"))
+    result = succeed(train(data, tokenizer_folder, tmp_path / "GPyT", "--steps", "3", "--any-tokenizer"))
     config = json.loads((tmp_path / "GPyT" / "config.json").read_text(encoding="utf-8"))
     assert config["n_positions"] < 64
     assert f"so the context is {config['n_positions']}" in result.stderr

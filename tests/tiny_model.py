@@ -57,6 +57,22 @@ def greedy_ids(folder: Path, context: list[int], new_tokens: int, **options: Any
     return ids
 
 
+def close_calls(folder: Path, context: list[int], written: list[int]) -> int:
+    """How many of these ids are not those that transformers finds likeliest at their places.
+
+    Checks that it finds the others as likely but for 0.05 of a logit: another engine rounds in another way.
+    """
+    import torch
+    from transformers import GPT2LMHeadModel
+
+    model: Any = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        logits = model(torch.tensor([context + written])).logits[0, len(context) - 1 : -1]
+    short_of = logits.max(-1).values - logits[range(len(written)), written]
+    assert float(short_of.max()) < 0.05, (context, written, short_of.tolist())
+    return int((short_of > 0).sum())
+
+
 def save_endless_model(folder: Path) -> Path:
     """A tiny model that knows no end of a text, for tests of stopping it."""
     return save_tiny_model(folder, bos_token_id=None, eos_token_id=None)

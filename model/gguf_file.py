@@ -1,0 +1,207 @@
+"""A model folder -> one GGUF file, which llama.cpp and everything built upon it runs.
+
+llama.cpp cuts a text into words by a program of its own, chosen by a name in the file; a wrong name gives
+other tokens than the model was trained on. So names are given only to rules with which its tokens were
+compared, id by id (tests/test_llama_cpp.py).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fill_in import FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX, fills_in
+from pretrained import PretrainedError, load_weights, read_json
+from text_encoder import GPT2_PATTERN
+
+if TYPE_CHECKING:
+    from gguf import GGUFWriter
+    from pretrained import Pretrained
+    from torch import Tensor
+
+CL100K_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# "llama-bpe" has the rule of cl100k too, but takes words that are in the vocabulary without merging them.
+NAME_OF_RULE = {GPT2_PATTERN: "gpt-2", CL100K_PATTERN: "dbrx"}
+
+# llama.cpp's graph of a GPT-2 has this activation built in, by its tanh approximation.
+ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
+
+NAME_OF_TENSOR = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm", "lm_head": "output"}
+NAME_IN_LAYER = {
+    "ln_1": "attn_norm",
+    "attn.c_attn": "attn_qkv",
+    "attn.c_proj": "attn_output",
+    "ln_2": "ffn_norm",
+    "mlp.c_fc": "ffn_up",
+    "mlp.c_proj": "ffn_down",
+}
+SOURCE = "gpyt.source"  # the key under which a file says what it was made from
+BLOCK = 32  # Q8_0 shares a scale among so many weights of a row
+
+
+def check_exportable(pretrained: Pretrained) -> str:
+    """The name that llama.cpp has for this model's way of cutting text into words.
+
+    Raises:
+        PretrainedError: llama.cpp has no such rule, or computes another network.
+    """
+    config, folder = pretrained.config, pretrained.folder
+    path = folder / "tokenizer.json"
+    if config.activation_function not in ACTIVATIONS:
+        raise PretrainedError(
+            f"llama.cpp computes a GPT-2 with gelu_new, not {config.activation_function}: {folder}: "
+            "use --format ctranslate2"
+        )
+    if not config.scale_attn_weights or config.scale_attn_by_inverse_layer_idx:
+        raise PretrainedError(
+            f"llama.cpp computes a GPT-2 with the usual scale of its attention: {folder}: use transformers"
+        )
+    name = NAME_OF_RULE.get(pattern_of(tokenizer := read_json(path)) or "")
+    if name is None:
+        raise PretrainedError(
+            f"llama.cpp does not know the rule by which this tokenizer cuts text into words: {path}: "
+            "use --format ctranslate2, or train with another: python preprocess/tokenizer.py -t "
+            "--pretokenizer gpt2"
+        )
+    model = tokenizer["model"]
+    if tokenizer.get("normalizer") or model.get("ignore_merges") or model.get("type") != "BPE":
+        raise PretrainedError(
+            f"llama.cpp does not know a tokenizer that changes the text or is no plain BPE: {path}: "
+            "use --format ctranslate2"
+        )
+    return name
+
+
+def pattern_of(tokenizer: dict[str, Any]) -> str | None:
+    """The regular expression by which a parsed tokenizer.json cuts text; None where it is not one alone."""
+    match tokenizer.get("pre_tokenizer"):
+        case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}:
+            return GPT2_PATTERN
+        case {
+            "type": "Sequence",
+            "pretokenizers": [
+                {
+                    "type": "Split",
+                    "pattern": {"Regex": str(pattern)},
+                    "behavior": "Isolated",
+                    "invert": False,
+                },
+                {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
+            ],
+        }:
+            return pattern
+    return None
+
+
+def write_gguf(pretrained: Pretrained, path: Path, dtype: str, source: str) -> None:
+    """Write the file; dtype: "f32", "f16" or "int8" (Q8_0) for the matrices, the rest is float32.
+
+    source: what it is made from, for source_of.
+    """
+    import torch
+    from gguf import GGUFWriter
+
+    rule = check_exportable(pretrained)
+    weights = load_weights(pretrained, torch.device("cpu"), torch.float32)
+    writer = GGUFWriter(path, "gpt2")
+    try:
+        write_description(writer, pretrained, dtype)
+        writer.add_string(SOURCE, source)
+        write_tokenizer(writer, pretrained, rule)
+        for name, weight in weights.items():
+            write_weight(writer, name, weight, dtype)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+    finally:
+        writer.close()
+
+
+def write_description(writer: GGUFWriter, pretrained: Pretrained, dtype: str) -> None:
+    from gguf import GGML_QUANT_VERSION, LlamaFileType
+
+    config = pretrained.config
+    writer.add_name(pretrained.folder.name)
+    writer.add_context_length(config.n_positions)
+    writer.add_embedding_length(config.n_embd)
+    writer.add_block_count(config.n_layer)
+    writer.add_feed_forward_length(config.n_inner)
+    writer.add_head_count(config.n_head)
+    writer.add_layer_norm_eps(config.layer_norm_epsilon)
+    kinds = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "int8": "MOSTLY_Q8_0"}
+    writer.add_file_type(LlamaFileType[kinds[dtype]])
+    writer.add_quantization_version(GGML_QUANT_VERSION)
+
+
+def write_tokenizer(writer: GGUFWriter, pretrained: Pretrained, rule: str) -> None:
+    """Vocabulary, merges and special ids; rows of the model beyond the vocabulary get names of their own."""
+    from gguf import TokenType
+
+    config = pretrained.config
+    tokenizer = json.loads((pretrained.folder / "tokenizer.json").read_text(encoding="utf-8"))
+    tokens = [f"[unused{token_id}]" for token_id in range(config.vocab_size)]
+    kinds = [TokenType.UNUSED] * config.vocab_size
+    for token, token_id in tokenizer["model"]["vocab"].items():
+        tokens[token_id], kinds[token_id] = token, TokenType.NORMAL
+    for added in tokenizer.get("added_tokens", []):
+        tokens[added["id"]] = added["content"]
+        kinds[added["id"]] = TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED
+    merges = tokenizer["model"]["merges"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(rule)
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
+    writer.add_add_bos_token(config.bos_token_id is not None)
+    if config.bos_token_id is not None:
+        writer.add_bos_token_id(config.bos_token_id)
+    if config.end_ids:
+        writer.add_eos_token_id(min(config.end_ids))
+    if "<|pad|>" in tokens:
+        writer.add_pad_token_id(tokens.index("<|pad|>"))
+    if fills_in(pretrained.folder):
+        writer.add_uint32("tokenizer.ggml.fim_pre_token_id", FIM_PREFIX)
+        writer.add_uint32("tokenizer.ggml.fim_suf_token_id", FIM_SUFFIX)
+        writer.add_uint32("tokenizer.ggml.fim_mid_token_id", FIM_MIDDLE)
+
+
+def write_weight(writer: GGUFWriter, name: str, weight: Tensor, dtype: str) -> None:
+    """Add one tensor by llama.cpp's name; GPT-2's matrices are (in, out), llama.cpp's (out, in)."""
+    import numpy as np
+    from gguf import GGMLQuantizationType
+    from gguf.quants import quantize
+
+    is_matrix = weight.ndim == 2 and not name.startswith("wpe")
+    if ".c_" in name and is_matrix:
+        weight = weight.T
+    values = weight.contiguous().numpy()
+    if is_matrix and dtype == "int8" and values.shape[1] % BLOCK == 0:
+        kind = GGMLQuantizationType.Q8_0
+        writer.add_tensor(gguf_name(name), quantize(values, kind), raw_dtype=kind)
+    else:
+        as_type = np.float16 if is_matrix and dtype != "f32" else np.float32
+        writer.add_tensor(gguf_name(name), values.astype(as_type))
+
+
+def gguf_name(name: str) -> str:
+    """gguf_name("h.3.attn.c_attn.weight") -> "blk.3.attn_qkv.weight" """
+    module, _, kind = name.rpartition(".")
+    if module in NAME_OF_TENSOR:
+        return f"{NAME_OF_TENSOR[module]}.{kind}"
+    _, layer, inner = module.split(".", 2)
+    return f"blk.{layer}.{NAME_IN_LAYER[inner]}.{kind}"
+
+
+def source_of(path: Path) -> str | None:
+    """What a GGUF file of this program was made from; None for any other file."""
+    from gguf import GGUFReader
+
+    try:
+        field = GGUFReader(path).get_field(SOURCE)
+    except (ValueError, IndexError, OSError):
+        return None
+    return None if field is None else str(field.contents())

@@ -1,0 +1,122 @@
+"""A GGUF file in llama.cpp itself: the same tokens for every text, the same greedy choices."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from byte_pair_encoding import train_bpe
+from conftest import STDLIB
+from export import main
+from gguf_file import CL100K_PATTERN, NAME_OF_RULE
+from llama_cpp_server import LlamaServer
+from pretokenizers import CL100K_PATTERN as LEARNT_CL100K_PATTERN
+from pretrained import read_pretrained
+from text_encoder import GPT2_PATTERN
+from tiny_model import close_calls, greedy_ids, save_tiny_model
+
+pytest.importorskip("xllamacpp")
+pytest.importorskip("gguf")
+
+RULES = ("gpt2", "cl100k")
+# Where two programs may disagree about a letter, a digit, a blank, a line end or a capital.
+DISPUTABLE = [
+    "a\u017f b'\u017f I'\u017f'S 'LL don't 'Re'vE",
+    "\u00a0\u00a0x\u180e\u3000x\u200b\u200d\u2028\u2029 z\ufeffx\x85 y",
+    "\x1c\x1d\x1e\x1f x\x00\x01",
+    "\r\n\r\n  x\r y\r\r\n   \n\n\tx = 1  ",
+    "e\u0301\u0301 x 漢字かな 🐍🏽👩\u200d👩\u200d👧 ǅǈ ʰª \u0378\ue000\U0010ffff",
+    "١٢٣٤٥ ⅷ½² ٠ߩ߀ 1234567",
+    "x = '<|endoftext|>' + \"<|fim_prefix|>\"\n",
+    "",
+]
+
+
+def export(folder: Path, *options: str) -> Path:
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main(["--model", str(folder), "--format", "gguf", "--force", *options]) == 0
+    return folder / "gpyt.gguf"
+
+
+@pytest.fixture(scope="module", params=RULES)
+def of_rule(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model with a tokenizer that was learnt from the email package under this rule."""
+    texts = [file.read_text(encoding="utf-8") for file in sorted((STDLIB / "email").glob("*.py"))]
+    tokenizer = train_bpe(texts, 512, str(request.param))
+    folder = save_tiny_model(tmp_path_factory.mktemp("tiny"), vocab_size=tokenizer.get_vocab_size())
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def differing(folder: Path, texts: list[str]) -> list[str]:
+    """The texts that llama.cpp and we encode differently."""
+    server, vocabulary = LlamaServer(export(folder)), read_pretrained(folder).vocabulary
+    return [text for text in texts if server.tokens_of(text) != vocabulary.encode(text)]
+
+
+def test_llama_cpp_has_the_same_tokens_for_every_text(of_rule: Path) -> None:
+    chance = Random(0)
+    alphabet = [chr(code) for code in range(0x20, 0x3000)] + list(" \n\t\r'\"()[]:=.,_abcs1239") * 60
+    invented = ["".join(chance.choices(alphabet, k=40)) for _ in range(100)]
+    files = [path.read_text(encoding="utf-8") for path in sorted((STDLIB / "json").glob("*.py"))]
+    assert differing(of_rule, [*DISPUTABLE, *invented, *files]) == []
+
+
+@pytest.mark.full
+def test_llama_cpp_has_the_same_tokens_for_the_whole_standard_library(of_rule: Path) -> None:
+    files = sorted(STDLIB.glob("[a-z]*/*.py")) + sorted(STDLIB.glob("*.py"))
+    texts = [path.read_bytes().decode(errors="ignore") for path in files if "site-packages" not in str(path)]
+    assert len(texts) > 300
+    assert differing(of_rule, texts) == []
+
+
+def test_names_are_given_to_the_rules_that_the_tokenizer_learns_with() -> None:
+    assert NAME_OF_RULE == {GPT2_PATTERN: "gpt-2", LEARNT_CL100K_PATTERN: "dbrx"}
+    assert CL100K_PATTERN == LEARNT_CL100K_PATTERN
+
+
+@pytest.mark.parametrize(
+    "variant", [{}, {"tie_word_embeddings": False}, {"n_inner": 96, "layer_norm_epsilon": 1e-3}], ids=str
+)
+def test_llama_cpp_chooses_the_same_tokens_as_transformers(variant: dict[str, Any], tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path, **variant)
+    server, vocabulary = LlamaServer(export(folder, "--dtype", "f32")), read_pretrained(folder).vocabulary
+    written = 0
+    differing = 0
+    for prompt in ("", "import json\n", "def f(x):\n    return", "class JSONDecoder(object):\n"):
+        context = [0, *vocabulary.encode(prompt)]
+        ids = server.greedy(context, 40)
+        written += len(ids)
+        differing += close_calls(folder, context, ids)
+    assert written > 100
+    assert differing <= 0.03 * written
+
+
+def test_a_trained_model_chooses_the_same_in_llama_cpp_from_text_to_text(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    gguf = tmp_path / "gpyt.gguf"
+    export(model_folder, "--dtype", "f32", "--output", str(gguf))
+    server, vocabulary = LlamaServer(gguf), read_pretrained(model_folder).vocabulary
+    for prompt in ("import asyncio\n", "    def __init__(self", "try:\n"):
+        expected = greedy_ids(model_folder, [0, *vocabulary.encode(prompt)], 40)
+        answer = server.ask("/v1/completions", prompt=prompt, max_tokens=40, temperature=0)
+        assert answer["choices"][0]["text"] == vocabulary.tokenizer.decode(expected)
+
+
+@pytest.mark.parametrize("dtype", ["f16", "int8"])
+def test_smaller_numbers_keep_most_choices(model_folder: Path, tmp_path: Path, dtype: str) -> None:
+    gguf = tmp_path / "gpyt.gguf"
+    export(model_folder, "--dtype", dtype, "--output", str(gguf))
+    server, vocabulary = LlamaServer(gguf), read_pretrained(model_folder).vocabulary
+    ids = vocabulary.encode((STDLIB / "json" / "decoder.py").read_text(encoding="utf-8"))
+    places = range(20, 100, 2)
+    same = [
+        server.greedy([0, *ids[:place]], 1) == greedy_ids(model_folder, [0, *ids[:place]], 1)
+        for place in places
+    ]
+    assert sum(same) >= 0.9 * len(places)
