@@ -7,12 +7,11 @@ lines since a bracket or a string was opened that does not close. What has been 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from random import Random
 from typing import TYPE_CHECKING
 
+from clean_end import clean_end
 from ending import Search, string_ends
 from open_brackets import closers, place_of, start_of_logical_line
 from python_parser import is_complete, is_viable
@@ -318,40 +317,10 @@ class Continuation:
         self.finished = True
         if not self.lines:
             return
-        standing = self.lines[-1].standing
         judged = self.prompt + self.raw
-        whole_lines = judged[: standing.end] + standing.ending
-        for text in chain(self.with_last_line(judged, standing), [whole_lines]):
-            text = text[: len(self.prompt)] + text[len(self.prompt) :].rstrip("\n")
-            if is_complete(text + "\n", 0):
-                break
-        self.final = text[len(self.prompt) :]
-
-    def with_last_line(self, judged: str, standing: Standing) -> Iterator[str]:
-        """The text with as much of the line that is being written as closing marks alone complete."""
-        if not judged[standing.end :].strip():
-            return
         places = [len(judged), *(len(self.prompt) + step.characters for step in reversed(self.steps))]
-        for place in dict.fromkeys(places):
-            if not judged[standing.end : place].strip():
-                return
-            if self.ended:
-                yield judged[:place]
-            else:
-                yield from self.plainly_ended(judged[:place], standing)
-
-    def plainly_ended(self, judged: str, standing: Standing) -> Iterator[str]:
-        """The text with closing marks and "pass", which cut a line off without adding a meaning to it."""
-        place = place_of(judged[standing.start :])
-        closed = next(string_ends(judged[standing.start :], place.string), "") if place.string else ""
-        for rest in ("", ": pass", " pass"):
-            text = judged + closed + closers(place) + rest
-            statement = text[standing.start :] + "\n"  # with which a line that lacks something is wrong
-            if not is_viable(statement, place_of(statement), standing.flags):
-                continue
-            ending = Search(standing.flags, 12).ending(text[standing.start :])
-            if ending is not None and (not ending or ending.startswith("\n")):
-                yield text + ending
+        text = clean_end(judged, len(self.prompt), self.lines[-1].standing, places, is_whole=self.ended)
+        self.final = text[len(self.prompt) :]
 
     def could_go_on(self, spelling: bytes, *, as_comment: bool) -> bool:
         """Whether Python could go on after these bytes: asked where tokens were taken back, for an answer
