@@ -5,10 +5,11 @@
     python benchmarks/generate.py --model GPyT --data data.txt --positions 10000       # and what it costs
 
 All write the same number of greedy tokens after the same ids, in turn, at equal threads: transformers (fp32),
-GPyT's own pass in fp32 and with its weights in half precision, as it is used, and the whole generator with
-the judge on. Prints a row for each: tokens per CPU-second (median of the rounds), the ratio, milliseconds to
-the first token; then the CPU-seconds of a start that writes one token beside those of `import torch`. With
---data: on how many held-out positions the two precisions choose the same token, and their bits per byte.
+GPyT's own pass in fp32 and, where it is used, with its weights in half precision, and the whole generator
+with the judge on. Prints a row for each: tokens per CPU-second (median of the rounds), the ratio and the
+milliseconds to the first token; then the CPU-seconds of a start that writes one token beside those of
+`import torch`. With --data: on how many held-out positions the two precisions choose the same token, and
+their bits per byte.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ def ours(folder: Path, half: bool) -> Callable[[list[int], int], list[int]]:
 def judged(folder: Path) -> Callable[[list[int], int], list[int]]:
     """The whole generator, held to valid Python; the tokens that stay of what it was asked for."""
     import torch
+    from code_generator import HALF_PRECISION_PARAMETERS
     from completion import Completer
     from decoding_settings import Decoding
     from inference import GPT2
@@ -85,7 +87,8 @@ def judged(folder: Path) -> Callable[[list[int], int], list[int]]:
 
     pretrained = read_pretrained(folder)
     weights = load_weights(pretrained, torch.device("cpu"), torch.float32)
-    completer = Completer(GPT2(pretrained.config, weights, half=True), pretrained.vocabulary)
+    half = pretrained.parameters >= HALF_PRECISION_PARAMETERS  # as code_generator.py chooses
+    completer = Completer(GPT2(pretrained.config, weights, half=half), pretrained.vocabulary)
 
     def write(context: list[int], tokens: int) -> list[int]:
         decoding = Decoding(max_new_tokens=tokens, temperature=0)
@@ -150,13 +153,15 @@ def transformers_generate(folder: Path) -> Callable[[list[int], int], list[int]]
 
 
 def compare(folder: Path, tokens: int, rounds: int) -> None:
+    from code_generator import HALF_PRECISION_PARAMETERS
     from pretrained import read_pretrained
 
     pretrained = read_pretrained(folder)
     context = [pretrained.config.bos_token_id or 0, *pretrained.vocabulary.encode(PROMPT)]
     tokens = min(tokens, pretrained.config.n_positions - len(context))
     writers = {"transformers": transformers_generate(folder), "GPyT, fp32": ours(folder, half=False)}
-    writers |= {"GPyT": ours(folder, half=True)}
+    if pretrained.parameters >= HALF_PRECISION_PARAMETERS:
+        writers |= {"GPyT": ours(folder, half=True)}
     written = {name: write(context, tokens) for name, write in writers.items()}
     for name, ids in written.items():
         if ids != written["transformers"]:

@@ -36,6 +36,8 @@ LONGEST_TOKEN = 32
 MOST_TAKEN_BACK = 4
 # Tokens that are tried at a place where some were taken back: asking the parser costs no pass of the model.
 MOST_CHOICES = 100
+# A comment can always follow: it would be how every line ends that could not go on as the model meant it.
+CHOICES_BEFORE_COMMENT = 12
 
 
 class Completer:
@@ -111,11 +113,12 @@ class Completer:
 
     def choose_again(self, sample: Continuation, decoding: Decoding) -> int:
         """A token for the place that a sample was taken back to, one that the parser can go on from."""
-        for _ in range(MOST_CHOICES):
+        for choice in range(MOST_CHOICES):
             [token_id] = self.choose(sample.steps[-1].logits, [sample], decoding)
             if token_id in self.vocabulary.end_ids or not sample.banned:
                 break
-            if sample.could_go_on(self.vocabulary.token_bytes[token_id]):
+            spelling = self.vocabulary.token_bytes[token_id]
+            if sample.could_go_on(spelling, as_comment=choice >= CHOICES_BEFORE_COMMENT):
                 break
             sample.banned.add(token_id)
         return token_id

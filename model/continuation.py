@@ -7,11 +7,11 @@ lines since a bracket or a string was opened that does not close. What has been 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
+from clean_end import clean_end
 from ending import Search, string_ends
 from open_brackets import closers, place_of, start_of_logical_line
 from python_parser import is_complete, is_viable
@@ -116,7 +116,10 @@ class Continuation:
         """Take the end-of-text token; False where the text cannot end."""
         if self.lines and not is_complete(self.prompt + self.raw, 0):
             self.steps[-1].banned.add(token_id)
-            return False
+            self.lines[-1].tries += 1  # else a model with nothing else left to say would go on for ever
+            if self.lines[-1].tries > MOST_TRIES:
+                self.finish()
+            return self.finished
         self.ended = True
         self.finish()
         return True
@@ -156,6 +159,10 @@ class Continuation:
     def text(self) -> str:
         """What stays of the completion whatever comes; it does not end in empty lines."""
         return self.final if isinstance(self.final, str) else self.raw[: self.final]
+
+    def since(self, place: int) -> str:
+        """The end of the prompt and what was written after it, from a place on."""
+        return self.prompt[place:] + self.raw[max(0, place - len(self.prompt)) :]
 
     def keep(self, added: str) -> None:
         """Let everything stay that was written; newlines at its end wait until something follows."""
@@ -204,7 +211,7 @@ class Continuation:
 
     def objected_step(self) -> int | None:
         """The step of the token with which the line that is being written went wrong, if one did."""
-        line = (self.prompt + self.raw)[self.lines[-1].begins :]
+        line = self.since(self.lines[-1].begins)
         indentation = len(line) - len(line.lstrip())
         place = objection(line[indentation:])
         if place is None:
@@ -235,7 +242,7 @@ class Continuation:
     def opened_step(self) -> int | None:
         """The step that opened what is still open, if that was since the last settled line."""
         start = self.lines[-1].standing.start
-        opened_at = place_of((self.prompt + self.raw)[start:]).opened_at
+        opened_at = place_of(self.since(start)).opened_at
         if opened_at is None or start + opened_at < len(self.prompt):
             return None
         return self.step_at(start + opened_at)
@@ -310,45 +317,21 @@ class Continuation:
         self.finished = True
         if not self.lines:
             return
-        standing = self.lines[-1].standing
         judged = self.prompt + self.raw
-        whole_lines = judged[: standing.end] + standing.ending
-        for text in (*self.with_last_line(judged, standing), whole_lines):
-            text = text[: len(self.prompt)] + text[len(self.prompt) :].rstrip("\n")
-            if is_complete(text + "\n", 0):
-                break
+        places = [len(judged), *(len(self.prompt) + step.characters for step in reversed(self.steps))]
+        text = clean_end(judged, len(self.prompt), self.lines[-1].standing, places, is_whole=self.ended)
         self.final = text[len(self.prompt) :]
 
-    def with_last_line(self, judged: str, standing: Standing) -> Iterator[str]:
-        """The text with as much of the line that is being written as closing marks alone complete."""
-        if not judged[standing.end :].strip():
-            return
-        places = [len(judged), *(len(self.prompt) + step.characters for step in reversed(self.steps))]
-        for place in dict.fromkeys(places):
-            if not judged[standing.end : place].strip():
-                return
-            if self.ended:
-                yield judged[:place]
-            else:
-                yield from self.plainly_ended(judged[:place], standing)
-
-    def plainly_ended(self, judged: str, standing: Standing) -> Iterator[str]:
-        """The text with closing marks and "pass", which cut a line off without adding a meaning to it."""
-        place = place_of(judged[standing.start :])
-        closed = next(string_ends(judged[standing.start :], place.string), "") if place.string else ""
-        for rest in ("", ": pass", " pass"):
-            text = judged + closed + closers(place) + rest
-            statement = text[standing.start :] + "\n"  # with which a line that lacks something is wrong
-            if not is_viable(statement, place_of(statement), standing.flags):
-                continue
-            ending = Search(standing.flags, 12).ending(text[standing.start :])
-            if ending is not None and (not ending or ending.startswith("\n")):
-                yield text + ending
-
-    def could_go_on(self, spelling: bytes) -> bool:
+    def could_go_on(self, spelling: bytes, *, as_comment: bool) -> bool:
         """Whether Python could go on after these bytes: asked where tokens were taken back, for an answer
         of the compiler is quicker than a line of the model's."""
         added = spelling[min(len(self.owed), len(spelling)) :].decode(errors="ignore")
+        text = self.since(self.lines[-1].begins) + added
+        if "\n" not in added:
+            if not as_comment and place_of(text).in_comment:
+                return False
+            if objection(text.lstrip()) is not None:
+                return False
         standing, end = self.lines[-1].standing, len(self.raw) + added.rfind("\n") + 1
         text = self.prompt + self.raw + added
         if "\n" in added:

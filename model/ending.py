@@ -117,13 +117,18 @@ def line_moves(text: str) -> Iterator[str]:
     levels = sorted(set(INDENTATION.findall(text)), key=len, reverse=True)
     last = next((line for line in reversed(text.split("\n")) if INDENTATION.match(line)), "")
     indentation = last[: len(last) - len(last.lstrip())]
-    deeper = indentation + ("\t" if "\t" in indentation else "    ")
+    block = deeper(indentation)
     if OPENS_BLOCK.search(last):
-        levels = [deeper, *(f"{typed}{step}" for step in (" ", "") if f"{typed}{step}" != deeper), *levels]
-        levels = [deeper + " " * 4, *levels] if len(levels[0]) < len(levels[-1]) else levels
+        levels = [block, *(f"{typed}{step}" for step in (" ", "") if f"{typed}{step}" != block), *levels]
+        levels = [block + " " * 4, *levels] if len(levels[0]) < len(levels[-1]) else levels
     for level in levels:
         start = level[len(typed) :] if level.startswith(typed) else "\n" + level
         yield from (start + move for move in AT_LINE_STARTS)
+
+
+def deeper(indentation: str) -> str:
+    """The indentation of a block inside a line with this one."""
+    return indentation + ("\t" if "\t" in indentation else "    ")
 
 
 def names_in(text: str) -> list[str]:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from one_row import OneRow
 from pretrained import GPT2Config
 from torch import Tensor
 
@@ -116,6 +117,8 @@ class GPT2:
             layers = range(config.n_layer)
             self.layers = list(packers.map(lambda index: self.layer(weights, index, linear), layers))
             self.lm_head = head.result()
+        is_plain = self.wte.device.type == "cpu" and self.wte.dtype == torch.float32 and not fits
+        self.one_row = OneRow(self, weights) if is_plain else None
 
     def layer(
         self, weights: dict[str, Tensor], index: int, kind: Callable[[Tensor, Tensor], Linear]
@@ -157,6 +160,8 @@ class GPT2:
         C, H = self.config.n_embd, self.config.n_head
         start, end = cache.length, cache.length + T
         assert end <= cache.capacity, f"{end} positions in a cache of {cache.capacity}"
+        if self.one_row and B == T == 1:
+            return self.one_row.logits(int(ids), cache)
         cached = cache.tensor.narrow(4, 0, end).unbind(0)  # a layer: (2, B, H, end, C / H)
         if is_ragged := min(cache.lengths) < start:
             assert T == 1, "rows of different lengths take one id at a time"

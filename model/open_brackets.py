@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 LEXEME = re.compile(
     r"""(?P<prefix>[rRbBuUfF]{0,2})(?P<quote>'''|\"\"\"|'|\") | \w+ | (?P<bracket>[()\[\]{}])
     | (?P<comment>\#[^\n]*+) | \\\n | [^\w'"()\[\]{}\#\\]++ | \\""",
     re.VERBOSE,
 )
+# What decides where the end lies, after whatever does not.
+NOTABLE = re.compile(r"[^'\"()\[\]{}#\\]*+(?P<mark>'''|\"\"\"|['\"()\[\]{}#\\])")
+PREFIX = re.compile(r"(?<![^\W])[rRbBuUfF]{1,2}\Z")
 REST_OF_STRING = {
     "'": re.compile(r"(?:[^'\\\n]|\\.)*+'", re.DOTALL),
     '"': re.compile(r'(?:[^"\\\n]|\\.)*+"', re.DOTALL),
@@ -26,7 +30,7 @@ CLOSER = {"(": ")", "[": "]", "{": "}"}
 class Place:
     """What a text ends in: brackets and perhaps a string that are still open, by where they begin."""
 
-    brackets: list[tuple[int, str]]
+    brackets: tuple[tuple[int, str], ...]
     string: tuple[int, str, str] | None = None  # place, prefix, quote
     in_comment: bool = False
     is_continued: bool = False  # by a backslash at the end of the line
@@ -38,23 +42,34 @@ class Place:
         return self.string[0] if self.string else None
 
 
+@lru_cache(maxsize=64)  # the judge's parts ask about the same text one after the other
 def place_of(text: str) -> Place:
-    """place_of("f(a, [b, 'c") -> brackets [(1, "("), (5, "[")], string (9, "", "'")"""
+    """place_of("f(a, [b, 'c") -> brackets ((1, "("), (5, "[")), string (9, "", "'")"""
     brackets: list[tuple[int, str]] = []
-    position, last = 0, None
-    while found := LEXEME.match(text, position):
-        last, position = found, found.end()
-        if found["quote"]:
-            rest = REST_OF_STRING[found["quote"]].match(text, position)
+    position, is_continued = 0, False
+    while found := NOTABLE.match(text, position):
+        start, position = found.span("mark")
+        mark = found["mark"]
+        if mark in CLOSER:
+            brackets.append((start, mark))
+        elif mark in ")]}":
+            if brackets:
+                brackets.pop()
+        elif mark == "\\":
+            is_continued = text[position:] == "\n"
+            position += text.startswith("\n", position)
+        elif mark == "#":
+            position = text.find("\n", position)
+            if position < 0:
+                return Place(tuple(brackets), in_comment=True)
+        else:
+            prefix = PREFIX.search(text, max(0, start - 3), start)
+            rest = REST_OF_STRING[mark].match(text, position)
             if rest is None:
-                return Place(brackets, (found.start(), found["prefix"].lower(), found["quote"]))
+                opened = (prefix.start(), prefix[0].lower(), mark) if prefix else (start, "", mark)
+                return Place(tuple(brackets), opened)
             position = rest.end()
-        elif found["bracket"] in CLOSER:
-            brackets.append((found.start(), found["bracket"]))
-        elif found["bracket"] and brackets:
-            brackets.pop()
-    in_comment = last is not None and last["comment"] is not None
-    return Place(brackets, None, in_comment, is_continued=last is not None and last[0] == "\\\n")
+    return Place(tuple(brackets), is_continued=is_continued)
 
 
 def logical_line_starts(text: str) -> list[int]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from random import Random
 
+import numpy as np
 import torch
 from decoding_settings import Decoding
+from numpy.typing import NDArray
 from torch import Tensor
 
-# The nucleus of a model that knows anything is a handful of tokens; sorting 50,257 logits takes 3 ms.
-LIKELIEST = 64
+# The nucleus of a model that knows anything is a handful of tokens; sorting 50,257 logits takes 3 ms. Those
+# this much less likely than the likeliest are looked at only when the others do not decide.
+LESS_LIKELY = 2.0**-8
 
 
 def sample(logits: Tensor, decoding: Decoding, chances: list[Random]) -> list[int]:
@@ -18,24 +21,29 @@ def sample(logits: Tensor, decoding: Decoding, chances: list[Random]) -> list[in
     As in transformers: first the temperature, then the top_k likeliest, then as many of these as it takes for
     the probability top_p (Holtzman et al. 2020, section 3.1).
     """
+    rows = logits.float().cpu().numpy()
     if decoding.temperature == 0:
-        return logits.argmax(-1).tolist()
-    logits = logits.float() / decoding.temperature
-    vocabulary = logits.shape[-1]
-    width = min(decoding.top_k or LIKELIEST, vocabulary)
-    likeliest, ids = logits.topk(width)
-    total = (likeliest if decoding.top_k else logits).logsumexp(-1, keepdim=True)
-    chosen = []
-    probabilities = (likeliest - total).exp().tolist()
-    for row, (row_probabilities, chance) in enumerate(zip(probabilities, chances, strict=True)):
-        position = draw(row_probabilities, decoding.top_p, chance_of_row := chance.random())
-        if position is not None:
-            chosen.append(int(ids[row, position]))
-            continue
-        everything, order = logits[row].sort(descending=True)
-        position = draw((everything - total[row]).exp().tolist(), decoding.top_p, chance_of_row)
-        chosen.append(int(order[vocabulary - 1 if position is None else position]))
-    return chosen
+        return [int(row.argmax()) for row in rows]
+    return [sample_row(row, decoding, chance.random()) for row, chance in zip(rows, chances, strict=True)]
+
+
+def sample_row(logits: NDArray[np.float32], decoding: Decoding, chance: float) -> int:
+    """An index into logits (V,): the one that a number from 0 to 1 falls on."""
+    highest = logits.max()
+    if not np.isfinite(highest):
+        return int(logits.argmax())
+    weights = np.exp((logits - highest) * np.float32(1 / decoding.temperature))
+    if 0 < decoding.top_k < len(weights):
+        weights[np.argpartition(weights, -decoding.top_k)[: -decoding.top_k]] = 0
+    total = float(weights.sum())
+    least = LESS_LIKELY
+    while True:
+        likely = np.flatnonzero(weights > least)
+        likely = likely[np.argsort(-weights[likely], kind="stable")]
+        position = draw((weights[likely] / total).tolist(), decoding.top_p, chance)
+        if position is not None or not least:
+            return int(likely[-1 if position is None else position])
+        least = least * LESS_LIKELY if least > 1e-9 else 0.0
 
 
 def penalized(logits: Tensor, ids: list[int], penalty: float) -> Tensor:

@@ -12,6 +12,7 @@ word.
 
 from __future__ import annotations
 
+import keyword
 import re
 from functools import lru_cache
 
@@ -29,6 +30,13 @@ BEFORE = {"elif": "if _: _\n", "else": "if _: _\n", "except": "try: _\n", "final
 AROUND = "async def _():\n while _:\n"
 # Words that are not allowed there, or not together with others.
 BOUND_ELSEWHERE = re.compile(r"\b(?:yield|nonlocal|__future__|await)\b")
+# What a line's grammar depends on: not on which names there are, only on which of them are equal.
+LEXEME = re.compile(
+    r"""(?P<string>(?:\b[rRbBuUfF]{1,2})?(?:'''(?:[^'\\]|\\.|'(?!''))*+'''|\"{3}(?:[^"\\]|\\.|"(?!""))*+\"{3}
+    |'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+")) | (?P<word>\w+)""",
+    re.VERBOSE | re.DOTALL,
+)
+KEPT = frozenset([*keyword.kwlist, *keyword.softkwlist, "annotations"])
 # Compilations for the arguments before a comma: two or three where nothing is wrong.
 ATTEMPTS = 40
 
@@ -43,7 +51,30 @@ def objection(line: str) -> int | None:
         settled = line[: start + len(prefix) + len(quote)] + quote  # an empty string in place of the open one
     else:
         settled = UNFINISHED.sub("", line)
-    return fault(settled)
+    # Code repeats its forms: two of three lines that are asked about have been answered with other names.
+    return fault(settled) if could_be_faulty(with_plain_names(settled)) else None
+
+
+def with_plain_names(line: str) -> str:
+    """with_plain_names("get(url=url, n=10, 'x'") -> "n0(n1=n1, n2=0, ''" """
+    names: dict[str, str] = {}
+
+    def plain(found: re.Match[str]) -> str:
+        word = found["word"]
+        if word is None:
+            return "''"
+        if word[0].isdecimal():
+            return "0"
+        if word in KEPT or word.startswith("__"):
+            return word
+        return names.setdefault(word, f"n{len(names)}")
+
+    return LEXEME.sub(plain, line)
+
+
+@lru_cache(maxsize=8192)
+def could_be_faulty(plain: str) -> bool:
+    return fault(plain) is not None
 
 
 @lru_cache(maxsize=256)  # of one word's tokens all ask the same

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType
 
-from ending import INDENTATION, NONLOCAL, Search, names_in
+from ending import INDENTATION, NONLOCAL, OPENS_BLOCK, Search, deeper, names_in
 from open_brackets import logical_line_starts, place_of
 from python_parser import ALL_FUTURE_FLAGS, FUTURE_FLAGS, INCOMPLETE, compiled, is_complete, is_viable
 
@@ -38,6 +38,7 @@ LONGEST_STATEMENT = 1 << 19
 # A new statement never begins with these: they go on with the one before.
 CONTINUES = re.compile(r"(?:[ \t\f#)\]}]|(?:else|elif|except|finally)\b)")
 STARTS = re.compile(r"^(?=[^\s#)\]}])(?!(?:else|elif|except|finally)\b)", re.MULTILINE)
+CLOSING = (")", "]", "}", "'", '"')  # the end of a line that may have closed what was open
 LAST_WORD = re.compile(r"[^\W\d]\w*$")
 # A token cut in half: != ->  ... 0x1 1e5 and the like.
 HALF_TOKENS = ["", "= _", ">", ".", "0", "\n"]
@@ -179,12 +180,15 @@ def judge(text: str, standing: Standing) -> Standing | None:
         return Standing(start, len(text), "", flags, None)
     begins_line = standing.end == 0 or text[standing.end - 1] == "\n"
     if begins_line and not standing.ending and not CONTINUES.match(added.lstrip("\n")):
-        code = compiled(text[start : standing.end], flags)
+        before = text[start : standing.end]
+        code = compiled(before, flags) if "__future__" in before else None
         if isinstance(code, CodeType):
             flags |= future_flags(code)
-            start = standing.end
+        start = standing.end
     statement = text[start:]
-    ending = Search(flags, LINE_ATTEMPTS).ending(statement)
+    ending = likely_ending(statement, standing.ending, flags)
+    if ending is None:
+        ending = Search(flags, LINE_ATTEMPTS).ending(statement)
     if ending is None:
         return None
     # These two look beyond their statement: the whole text is asked.
@@ -193,6 +197,25 @@ def judge(text: str, standing: Standing) -> Standing | None:
         return None
     opened = place_of(statement).opened_at
     return Standing(start, len(text), ending, flags, None if opened is None else start + opened)
+
+
+def likely_ending(statement: str, last: str, flags: int) -> str | None:
+    """The ending that a statement most often has after one more line; last: its ending before that line.
+
+    A block that was opened needs its "pass", one that has its first line no longer; "finally: pass", quotes
+    and brackets are needed until they are there.
+    """
+    lines = statement.removesuffix("\n")
+    header = lines[lines.rfind("\n") + 1 :]
+    first, _, rest = last.partition("\n")
+    if first.strip() == "pass":
+        last = rest
+    if OPENS_BLOCK.search(header):
+        block = deeper(header[: len(header) - len(header.lstrip())]) + "pass"
+        guesses = [f"{block}\n{last}" if last else block, block]
+    else:
+        guesses = ["", last] if header.rstrip().endswith(CLOSING) else [last, ""]
+    return next((guess for guess in dict.fromkeys(guesses) if is_complete(statement + guess, flags)), None)
 
 
 def indentation_fits(text: str, blanks: str, standing: Standing) -> bool:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from completion import Completer
 from conftest import STDLIB
-from continuation import Continuation
+from continuation import MOST_TRIES, Continuation
 from decoding_settings import Decoding
 from inference import GPT2
 from pretrained import load_weights, read_pretrained
@@ -116,3 +116,21 @@ def test_the_log_probability_is_that_of_the_tokens_that_stayed(trained: Complete
         expected += float(logits[ids[place]] - logits.logsumexp(-1))
     assert len(ids) > read
     assert math.isclose(samples[0].log_probability, expected, abs_tol=0.05)
+
+
+def test_a_comment_is_no_way_out_of_a_line_that_cannot_go_on(untrained: Completer) -> None:
+    [sample] = untrained.start("x = 1\n", Decoding(seed=1))
+    sample.owed, sample.raw = b"", "y = x"
+    assert sample.could_go_on(b" + 1", as_comment=False)
+    assert not sample.could_go_on(b"  # is", as_comment=False)
+    assert sample.could_go_on(b"  # is", as_comment=True)
+    assert not sample.could_go_on(b" y ", as_comment=True)
+
+
+def test_a_model_that_can_say_nothing_but_the_end_stops(untrained: Completer) -> None:
+    [sample] = untrained.start("f(", Decoding(seed=1))
+    sample.remember(torch.zeros(1, 1))
+    for _ in range(MOST_TRIES):
+        assert not sample.end(0)
+    assert sample.end(0)
+    assert is_complete("f(" + sample.text + "\n", 0)

@@ -108,3 +108,14 @@ def test_rows_of_a_cache_can_be_repeated_and_dropped(tmp_path: Path) -> None:
     cache.select_rows([1])
     expected = model.next_logits(torch.cat([some_ids(12), some_ids(3)], dim=1), model.new_cache(1, 20))
     torch.testing.assert_close(model.next_logits(some_ids(3), cache), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_token_by_token_the_logits_are_those_of_reading_at_once(variant: str, tmp_path: Path) -> None:
+    model = load(save_tiny_model(tmp_path, **VARIANTS[variant]))
+    ids = some_ids(40)
+    assert model.one_row, "float32 on the CPU is written in numpy"
+    cache = model.new_cache(1, 40)
+    for place in range(40):
+        logits = model.next_logits(ids[:, place : place + 1], cache)
+    torch.testing.assert_close(logits, model.next_logits(ids, model.new_cache(1, 40)), rtol=1e-4, atol=1e-3)

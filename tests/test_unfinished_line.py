@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 from conftest import STDLIB
-from unfinished_line import objection
+from unfinished_line import objection, with_plain_names
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,15 @@ def test_real_lines_cut_anywhere_are_not_objected_to(name: str) -> None:
         cuts = {chance.randrange(len(line) + 1)} | {i + 1 for i, c in enumerate(line) if c == ","}
         for cut in cuts:
             assert objection(line[:cut]) is None, line[:cut]
+
+
+@pytest.mark.parametrize(
+    ("line", "plain"),
+    [
+        ("get(url=url, n=10, 'x'", "n0(n1=n1, n2=0, ''"),
+        ("for match in f'{a}', b'':", "for match in '', '':"),
+        ("x.__class__ = '''a\nb'''", "n0.__class__ = ''"),
+    ],
+)
+def test_of_names_only_which_are_equal_is_left(line: str, plain: str) -> None:
+    assert with_plain_names(line) == plain

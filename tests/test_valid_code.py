@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from conftest import STDLIB
 from python_parser import is_complete
-from valid_code import NotPythonError, Standing, begin, indentation_fits, judge
+from valid_code import NotPythonError, Standing, begin, indentation_fits, judge, likely_ending
 
 FILES = ["json/decoder.py", "asyncio/queues.py", "dataclasses.py", "textwrap.py", "typing.py"]
 
@@ -136,3 +136,20 @@ def test_a_line_may_only_be_indented_as_its_block_is() -> None:
         *range(9)
     ]  # 1 and 2 may grow to 4
     assert not indentation_fits("x = 1\n", "    ", begin("x = 1\n"))
+
+
+@pytest.mark.parametrize(
+    ("statement", "last", "ending"),
+    [
+        ("x = 1\n", "", ""),
+        ("if x:\n", "", "    pass"),
+        ("if x:\n    y\n", "    pass", ""),
+        ("try:\n    y\n", "    pass\nfinally: pass", "finally: pass"),
+        ("try:\n    if y:\n", "finally: pass", "        pass\nfinally: pass"),
+        ("f(\n    a,\n", ")", ")"),
+        ("def f():\n    '''x\n    y'''\n", "'''", ""),
+    ],
+)
+def test_the_ending_of_a_line_follows_from_the_one_before(statement: str, last: str, ending: str) -> None:
+    assert likely_ending(statement, last, 0) == ending
+    assert is_complete(statement + ending, 0)
