@@ -21,7 +21,7 @@ from random import Random
 import torch
 from continuation import Continuation
 from decoding_settings import Decoding
-from fill_in import FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX
+from fill_in import gap_of
 from inference import GPT2, KeyValueCache
 from pretrained import PretrainedError
 from sampling import penalized
@@ -182,7 +182,7 @@ class Completer:
         before = self.vocabulary.encode(prefix[-room * LONGEST_TOKEN :])[-(room - len(after)) :]
         begin = self.model.config.bos_token_id
         start = [] if begin is None else [begin]
-        return [*start, FIM_PREFIX, *before, FIM_SUFFIX, *after, FIM_MIDDLE]
+        return [*start, *gap_of(before, after, self.vocabulary.tokenizer.token_to_id)]
 
     def read_prompt(self, prompt: str, max_new_tokens: int) -> tuple[list[int], bytes]:
         """The ids that the model reads for this prompt, and its last bytes, which it writes again."""

@@ -7,14 +7,14 @@ Source: Bavarian et al. 2022, "Efficient training of language models to fill in 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from pretrained import PretrainedError
 from python_parser import is_complete
 
 MARKER = "<FILL>"
-# Ids of <|fim_prefix|>, <|fim_suffix|> and <|fim_middle|> in every tokenizer of this project.
-FIM_PREFIX, FIM_SUFFIX, FIM_MIDDLE = 2, 3, 4
+MARKS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
 
 
 def fills_in(folder: Path) -> bool:
@@ -24,6 +24,21 @@ def fills_in(folder: Path) -> bool:
         return float(record["options"].get("fim_rate") or 0) > 0
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def gap_of(before: list[int], after: list[int], id_of: Callable[[str], int | None]) -> list[int]:
+    """The ids that a model reads of a gap: prefix and suffix, each after its mark, then the middle's.
+
+    id_of: the id of a token by its name, None where the tokenizer has none.
+
+    Raises:
+        PretrainedError: the tokenizer lacks one of the marks.
+    """
+    ids = [id_of(mark) for mark in MARKS]
+    if None in ids:
+        raise PretrainedError(f"this model's tokenizer has no {MARKS[ids.index(None)]}: leave out --suffix")
+    prefix, suffix, middle = (number for number in ids if number is not None)
+    return [prefix, *before, suffix, *after, middle]
 
 
 def check_fills_in(folder: Path) -> None:

@@ -15,13 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from fill_in import MARKS
 from numpy.typing import NDArray
 
 ADDED = 3  # tokens by which a document grows
-LONGEST = (
-    1 << 16
-)  # tokens of a document that is turned round; a longer one would be built for each of its rows
-MARKS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+LONGEST = 1 << 16  # tokens of a document that is turned round: a longer one is built for each of its rows
 
 
 class FillInTheMiddleError(ValueError):

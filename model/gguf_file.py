@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fill_in import FIM_MIDDLE, FIM_PREFIX, FIM_SUFFIX, fills_in
+from fill_in import MARKS, fills_in
 from pretrained import PretrainedError, load_weights, read_json
 from text_encoder import GPT2_PATTERN
 
@@ -164,9 +164,8 @@ def write_tokenizer(writer: GGUFWriter, pretrained: Pretrained, rule: str) -> No
     if "<|pad|>" in tokens:
         writer.add_pad_token_id(tokens.index("<|pad|>"))
     if fills_in(pretrained.folder):
-        writer.add_uint32("tokenizer.ggml.fim_pre_token_id", FIM_PREFIX)
-        writer.add_uint32("tokenizer.ggml.fim_suf_token_id", FIM_SUFFIX)
-        writer.add_uint32("tokenizer.ggml.fim_mid_token_id", FIM_MIDDLE)
+        for part, mark in zip(("pre", "suf", "mid"), MARKS, strict=True):
+            writer.add_uint32(f"tokenizer.ggml.fim_{part}_token_id", tokens.index(mark))
 
 
 def write_weight(writer: GGUFWriter, name: str, weight: Tensor, dtype: str) -> None:

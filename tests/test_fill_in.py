@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import run_script, succeed
-from fill_in import check_fills_in, fitting, split_at_marker
+from fill_in import check_fills_in, fitting, gap_of, split_at_marker
 from pretrained import PretrainedError
 
 GENERATOR = "model/code_generator.py"
@@ -113,3 +113,11 @@ def test_of_long_surroundings_what_is_near_the_gap_is_read(filling: Path) -> Non
     filled = fill(filling, "--prompt", prompt[:100_000])
     assert filled.startswith("import os\n" * 2000)
     assert filled.endswith("\nimport sys\n" * 2000)
+
+
+def test_the_marks_are_those_of_the_model_s_own_tokenizer() -> None:
+    ids = {"<|fim_prefix|>": 40, "<|fim_suffix|>": 7, "<|fim_middle|>": 99}
+    assert gap_of([1, 2], [3], ids.get) == [40, 1, 2, 7, 3, 99]
+    del ids["<|fim_suffix|>"]
+    with pytest.raises(PretrainedError, match=r"has no <\|fim_suffix\|>: leave out --suffix"):
+        gap_of([1], [2], ids.get)
