@@ -18,7 +18,7 @@ REPETITION_HALF_LIFE = 15.4
 
 # Five runs of 1.0 to 4.2 M tokens and 1.0 to 4.3 M parameters at 4,096 entries, the largest error 1.6 %; so
 # far the size made no difference. With so few points the exponents are those of Hoffmann et al., approach 3.
-# Those runs learnt at other rates: since then 0.93 times as many bits, by two runs of four minutes (2.4 % off).
+# Those runs learnt at other rates: since then 0.93 times the bits, by two runs of four minutes (2.4 % off).
 E, A, ALPHA, B, BETA = 0.922, 0.0, 0.34, 47.8, 0.28
 
 
