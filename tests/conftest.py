@@ -15,8 +15,10 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 STDLIB = Path(sysconfig.get_path("stdlib"))
 
-# A test run in the background may have inherited that Ctrl-C is ignored, and so would what the tests start.
+# A test run in the background may have inherited that Ctrl-C and a closed terminal are ignored, and so would
+# what the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # In the order of the journey.
 SCRIPTS = (
