@@ -37,15 +37,10 @@ class Cleaning:
     def clean(self, root: int) -> None:
         """Clean the open folder root, which itself stays, as does the collector's record in it."""
         device = os.fstat(root).st_dev
-        entries = [
-            entry
-            for entry in self.entries_of(root)
-            if not (entry.name.startswith(DATABASE) and entry.is_file(follow_symlinks=False))
-        ]
-        half_collected = [entry for entry in entries if entry.name == SKIPPED_AT_ROOT]
-        self.visit_all(root, half_collected, "", device, 1, with_python=True)
-        others = [entry for entry in entries if entry.name != SKIPPED_AT_ROOT]
-        self.visit_all(root, others, "", device, 1, with_python=False)
+        for entry in self.entries_of(root):
+            if not (entry.name.startswith(DATABASE) and entry.is_file(follow_symlinks=False)):
+                half_collected = entry.name == SKIPPED_AT_ROOT
+                self.visit_all(root, [entry], "", device, 1, with_python=half_collected)
 
     def visit_all(
         self,
