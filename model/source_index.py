@@ -20,7 +20,6 @@ other may keep every 16th. That halves the grams, and the room pays for the chec
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from whole_files import partial
+from whole_files import whole_or_absent
 
 if TYPE_CHECKING:
     from token_dataset import TokenSplit
@@ -145,19 +144,11 @@ def write_index(split: TokenSplit, path: Path, record: dict[str, Any]) -> bool:
         with path.open("rb") as file:
             if file.read(len(line)) == line:
                 return False
-    beside = partial(path)
-    try:
-        with beside.open("wb") as file, tempfile.TemporaryFile(dir=path.parent) as scratch:
-            file.write(line)
-            file.writelines(parts)
-            _write_checks(split, file, scratch)
-            _write_grams(Layout(split.size), file, scratch)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with whole_or_absent(path) as file, tempfile.TemporaryFile(dir=path.parent) as scratch:
+        file.write(line)
+        file.writelines(parts)
+        _write_checks(split, file, scratch)
+        _write_grams(Layout(split.size), file, scratch)
     return True
 
 

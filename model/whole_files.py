@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place, make sure that it is on the disk, and put it there in one step."""
+@contextmanager
+def whole_or_absent(path: Path) -> Iterator[BinaryIO]:
+    """Open a file beside its place; once it is on the disk, it is put there in one step."""
     beside = partial(path)
     try:
         with beside.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)  # a full disk gets its room back, and keeps what was there
         raise
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with whole_or_absent(path) as file:
+        file.write(content)
 
 
 def partial(path: Path) -> Path:
