@@ -22,18 +22,32 @@ from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from journey import PROJECT, HelpFormatter
 
 sys.path.insert(0, str(PROJECT / "model"))
 
-# Our own ways of computing a token, by the keyword arguments that inference.GPT2 takes for them; the first
-# is the one that the others are compared with.
-PRECISIONS: dict[str, dict[str, Any]] = {
-    "fp32": {"half": False},
-    "half": {"half": True},
-}
+if TYPE_CHECKING:
+    from inference import LanguageModel
+    from pretrained import Pretrained
+
+# Our own ways of computing a token, by the bits of a weight; the first, which is torch's float32, is the one
+# that the others are compared with.
+PRECISIONS = {"fp32": 32, "int16": 16, "int8": 8}
+
+
+def load_in(pretrained: Pretrained, bits: int) -> LanguageModel:
+    """The folder's model with so many bits a weight."""
+    if bits == 32:
+        import torch
+        from torch_inference import TorchGPT2, load_tensors
+
+        return TorchGPT2(pretrained.config, load_tensors(pretrained, torch.device("cpu"), torch.float32))
+    from inference import GPT2
+    from pretrained import load_weights
+
+    return GPT2(pretrained.config, load_weights(pretrained), bits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,25 +131,20 @@ class Transformers(Writer):
 class OurPass(Writer):
     """Our forward pass and the likeliest token, without the text."""
 
-    def __init__(self, folder: Path, threads: int, **precision: Any) -> None:
+    def __init__(self, folder: Path, threads: int, bits: int) -> None:
         super().__init__(folder, threads)
-        import torch
-        from inference import GPT2
-        from pretrained import load_weights
+        if bits == 32:
+            import torch
 
-        torch.set_num_threads(threads)
-        weights = load_weights(self.pretrained, torch.device("cpu"), torch.float32)
-        self.model = GPT2(self.pretrained.config, weights, **precision)
+            torch.set_num_threads(threads)
+        self.model = load_in(self.pretrained, bits)
 
     def write(self, prompt: Ids, tokens: int) -> Ids:
-        import torch
-
         cache = self.model.new_cache(1, len(prompt) + tokens)
         written: Ids = []
-        ids = torch.tensor([prompt])
         while len(written) < tokens:
-            ids = self.model.next_logits(ids, cache).argmax(-1, keepdim=True)
-            written.append(int(ids))
+            logits = self.model.next_logits([written[-1:] or prompt], cache)
+            written.append(int(logits.argmax()))
         return written
 
 
@@ -146,7 +155,7 @@ class Generator(Writer):
         super().__init__(folder, threads)
         from code_generator import load
 
-        self.completer = load(self.pretrained, "cpu", threads)
+        self.completer = load(self.pretrained, "cpu")
         self.valid = valid
 
     def read(self, prompt: str) -> str:
@@ -226,8 +235,8 @@ class LlamaCpp(Writer):
 def contenders(folder: Path, exports: Path, threads: int) -> dict[str, Callable[[], Writer]]:
     """How each is made, by its name, in the order of the table; without the packages that are not there."""
     made: dict[str, Callable[[], Writer]] = {"transformers": partial(Transformers, folder, threads)}
-    for name, precision in PRECISIONS.items():
-        made[f"GPyT {name}, pass alone"] = partial(OurPass, folder, threads, **precision)
+    for name, bits in PRECISIONS.items():
+        made[f"GPyT {name}, pass alone"] = partial(OurPass, folder, threads, bits)
     made["GPyT, --no-valid"] = partial(Generator, folder, threads, valid=False)
     made["GPyT, judged"] = partial(Generator, folder, threads, valid=True)
     for name, export in EXPORTS.items():

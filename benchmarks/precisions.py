@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from always_valid import held_out_files
-from contenders import PRECISIONS
+from contenders import PRECISIONS, load_in
 from journey import PROJECT, HelpFormatter
 
 sys.path.insert(0, str(PROJECT / "model"))
@@ -42,14 +42,13 @@ def held_out_ids(pretrained: Pretrained, data: Path, positions: int, context: in
 
 def compare_precisions(folder: Path, data: Path, positions: int, context: int, threads: int) -> None:
     """Print the rows; context: positions of the model that are read of each file."""
+    import numpy as np
     import torch
-    from inference import GPT2
-    from pretrained import load_weights, read_pretrained
+    from pretrained import read_pretrained
 
     torch.set_num_threads(threads)
     pretrained = read_pretrained(folder)
-    weights = load_weights(pretrained, torch.device("cpu"), torch.float32)
-    models = {name: GPT2(pretrained.config, weights, **kind) for name, kind in PRECISIONS.items()}
+    models = {name: load_in(pretrained, bits) for name, bits in PRECISIONS.items()}
     equal, nats = dict.fromkeys(models, 0), dict.fromkeys(models, 0.0)
     count = text_bytes = 0
     for ids in held_out_ids(pretrained, data, positions, context):
@@ -57,9 +56,9 @@ def compare_precisions(folder: Path, data: Path, positions: int, context: int, t
         for token_id, target in pairwise(ids):
             choices = {}
             for name, model in models.items():
-                logits = model.next_logits(torch.tensor([[token_id]]), caches[name])[0].double()
+                logits = model.next_logits([[token_id]], caches[name])[0].astype(np.float64)
                 choices[name] = int(logits.argmax())
-                nats[name] += float(logits.logsumexp(-1) - logits[target])
+                nats[name] += float(np.logaddexp.reduce(logits) - logits[target])
             base = next(iter(choices.values()))
             for name, choice in choices.items():
                 equal[name] += choice == base

@@ -42,7 +42,7 @@ NEVER = -100.0
 
 
 def widen(weights: dict[str, Tensor], config: GPT2Config, shape: Shape) -> dict[str, Tensor]:
-    """The weights of the larger model, named as those that load_weights gives, float32.
+    """The weights of the larger model, named as those that load_tensors gives, float32.
 
     Position p beyond the trained ones is read as p modulo their number: only up to there is the text the
     small model's. The added entries of the vocabulary have the logit NEVER.
@@ -108,12 +108,13 @@ def save_widened(source: Path, folder: Path, shape: Shape = GPT2_124M) -> int:
     The tokenizer gets entries that no text is encoded to and that are never written: they begin with a NUL.
     """
     import torch
-    from pretrained import load_weights, read_pretrained
+    from pretrained import read_pretrained
     from safetensors.torch import save_file
+    from torch_inference import load_tensors
 
     pretrained = read_pretrained(source)
     config = pretrained.config
-    weights = widen(load_weights(pretrained, torch.device("cpu"), torch.float32), config, shape)
+    weights = widen(load_tensors(pretrained, torch.device("cpu"), torch.float32), config, shape)
     named = {name if name == "lm_head.weight" else f"transformer.{name}": weights[name] for name in weights}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(named, folder / "model.safetensors", {"format": "pt"})

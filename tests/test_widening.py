@@ -11,6 +11,7 @@ from inference import GPT2
 from pretrained import Pretrained, load_weights, read_pretrained
 from tiny_model import greedy_ids, save_tiny_model
 from torch import Tensor
+from torch_inference import load_tensors
 from widening import NEVER, Shape, save_widened, widen
 
 LARGER = Shape(n_layer=4, n_embd=96, n_positions=150, vocab_size=700)
@@ -60,12 +61,11 @@ def test_a_widened_trained_model_writes_the_same_text(model_folder: Path, tmp_pa
     expected = greedy_ids(model_folder, context, 60)
     assert greedy_ids(tmp_path / "wide", context, 60) == expected
     pretrained = read_pretrained(tmp_path / "wide")
-    model = GPT2(pretrained.config, load_weights(pretrained, torch.device("cpu"), torch.float32))
-    cache, ids = model.new_cache(1, 100), torch.tensor([context])
+    model = GPT2(pretrained.config, load_weights(pretrained))
+    cache = model.new_cache(1, 100)
     written: list[int] = []
     while len(written) < len(expected):
-        ids = model.next_logits(ids, cache).argmax(-1, keepdim=True)
-        written.append(int(ids))
+        written.append(int(model.next_logits([written[-1:] or context], cache).argmax()))
     assert written == expected
 
 
@@ -84,6 +84,6 @@ def test_the_added_entries_are_never_read_and_never_written(tmp_path: Path) -> N
 )
 def test_a_shape_that_it_does_not_fit_into_is_refused(shape: Shape, tmp_path: Path) -> None:
     pretrained = read_pretrained(save_tiny_model(tmp_path))
-    weights = load_weights(pretrained, torch.device("cpu"), torch.float32)
+    weights = load_tensors(pretrained, torch.device("cpu"), torch.float32)
     with pytest.raises(ValueError, match=f"does not fit into {shape.n_layer} x {shape.n_embd}"):
         widen(weights, pretrained.config, shape)
