@@ -199,6 +199,42 @@ def unigram(trial: Trial, value: float) -> None:
         trunk.wte.weight[:, 0] += (logs - logs.mean()) / value
 
 
+def positions(trial: Trial, value: float) -> None:
+    """Position embeddings begin at so many times their usual size; 0: none."""
+    with torch.no_grad():
+        trial.trainer.model.transformer.wpe.weight.mul_(value)
+
+
+def sinusoids(trial: Trial, value: float) -> None:
+    """Position embeddings begin as sines and cosines of this standard deviation, neighbours alike.
+
+    Source: Vaswani et al. 2017, section 3.5.
+    """
+    weight = trial.trainer.model.transformer.wpe.weight
+    T, C = weight.shape
+    angles = torch.arange(T)[:, None] * 10_000 ** (-torch.arange(0, C, 2) / C)  # (T, C / 2)
+    waves = torch.stack([angles.sin(), angles.cos()], dim=-1).view(T, C)
+    with torch.no_grad():
+        weight.copy_(waves * value * math.sqrt(2))
+
+
+def wpe_rate(trial: Trial, value: float) -> None:
+    """Position embeddings learn at so many times AdamW's rate."""
+    trainer = trial.trainer
+    weight = trainer.model.transformer.wpe.weight
+    before = weight.detach().clone()
+
+    def remember(_: int) -> None:
+        before.copy_(weight.detach())
+
+    def go_further() -> None:
+        with torch.no_grad():
+            weight.copy_(before + value * (weight - before))
+
+    trial.before.append(remember)
+    trial.after.append(go_further)
+
+
 def ema(trial: Trial, value: float) -> None:
     """Measure the exponential mean of the weights, which forgets so slowly a step."""
     weights = list(trial.trainer.model.parameters())
@@ -296,7 +332,8 @@ PREPARING: dict[str, Callable[[Preparation, float], None]] = {
 ADAPTING: dict[str, Callable[[Trial, float], None]] = {
     choice.__name__.replace("_", "-"): choice
     for choice in (
-        *(momentum, muon, adamw, beta2, normuon, unigram, ema, tail, masks, unlearnt_starts, ramp),
+        *(momentum, muon, adamw, beta2, normuon, unigram, positions, sinusoids),
+        *(wpe_rate, ema, tail, masks, unlearnt_starts, ramp),
     )
 }
 

@@ -83,7 +83,7 @@ def test_z_loss_adds_the_square_of_the_normaliser(monkeypatch: pytest.MonkeyPatc
     PREPARING["z-loss"](Preparation(DATASET, 16, 100), 0.01)
     normaliser = model.logits(tokens).logsumexp(-1)
     with_z = float(model(tokens, tokens).detach())
-    assert with_z == pytest.approx(plain + 0.01 * float(normaliser.square().mean()))
+    assert with_z == pytest.approx(plain + 0.01 * float(normaliser.square().mean().detach()))
 
 
 def test_unlearnt_starts_leave_out_what_follows_an_end() -> None:
