@@ -81,17 +81,19 @@ def prompts(files: list[str], count: int, seed: int) -> Iterator[str]:
 
 
 def load(folder: Path, random_weights: bool) -> Completer:
-    import torch
+    import numpy as np
     from completion import Completer
     from inference import GPT2
     from pretrained import load_weights, read_pretrained
 
     pretrained = read_pretrained(folder)
-    weights = load_weights(pretrained, torch.device("cpu"), torch.float32)
+    weights = load_weights(pretrained)
     if random_weights:
-        torch.manual_seed(0)
+        chance = np.random.default_rng(0)
         weights = {
-            name: torch.randn_like(weight) * 0.3 if weight.dim() == 2 else weight
+            name: chance.standard_normal(weight.shape, np.float32) * np.float32(0.3)
+            if weight.ndim == 2
+            else weight
             for name, weight in weights.items()
         }
     return Completer(GPT2(pretrained.config, weights), pretrained.vocabulary)
@@ -149,9 +151,6 @@ def main(argv: list[str] | None = None) -> int:
         "--random-weights", action="store_true", help="of the model's shape instead of its own"
     )
     arguments = parser.parse_args(argv)
-    import torch
-
-    torch.set_num_threads(1)
     completer = load(arguments.model, arguments.random_weights)
     files = held_out_files(arguments.data)
     tallies = {"valid": Tally(), "--no-valid": Tally()}

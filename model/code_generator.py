@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,17 +27,16 @@ from typing import TYPE_CHECKING
 from decoding_settings import SETTINGS, Decoding, number_between
 
 if TYPE_CHECKING:
-    import torch
     from attribution import Attribution
     from completion import Completer
     from pretrained import Pretrained
+    from torch_inference import TorchGPT2
 
-# Below this many parameters a matrix product is over before a second thread has woken up: measured on 5.3 M,
-# 0.57 ms of CPU a token on one thread, 0.97 ms (0.49 ms of wall clock) on two.
-ONE_THREAD_PARAMETERS = 20_000_000
-# Below this many, weights in half precision save nothing: 1.0 M wrote 2,850 tokens per CPU-second with them
-# and 3,670 without; 5.3 M took 1.15 ms a token instead of 3.07.
-HALF_PRECISION_PARAMETERS = 2_000_000
+# From here on a step waits for its weights: in 8 bits GPT-2 124M takes half of the time that it takes in 16,
+# and a GPU is quicker still. Below, 16 bits cost little and no choice shows them (benchmarks/LOG.md).
+LARGE_PARAMETERS = 30_000_000
+# Where the BLAS that numpy multiplies with looks for the number of its threads, when it is loaded
+THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -99,14 +99,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     machine = parser.add_argument_group("the machine")
     machine.add_argument(
-        "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where the model runs"
+        "--device",
+        choices=("auto", "cpu", "cuda", "mps"),
+        default="auto",
+        help="where the model runs; auto: an NVIDIA GPU for models of 30 M parameters or more, else the CPU",
     )
     machine.add_argument(
         "--threads",
         type=number_between(int, 0, 1024),
         default=0,
         metavar="N",
-        help="CPU threads; 0 = one for models of less than 20 M parameters, else one for each core",
+        help="CPU threads that read the prompt, 0 = one for each core; one writes what follows",
     )
     return parser
 
@@ -119,6 +122,8 @@ def main(argv: list[str] | None = None) -> int:
     given = {name: getattr(arguments, name) for name in (*SETTINGS, "valid")}
     decoding = Decoding(**given, scores=arguments.json or arguments.best)
     is_asked = arguments.prompt is not None or arguments.file is not None
+    if arguments.threads:
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(arguments.threads)))
     from pretrained import PretrainedError, read_pretrained
 
     try:
@@ -132,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
 
             return converse(
                 pretrained,
-                lambda: load(pretrained, arguments.device, int(arguments.threads)),
+                lambda: load(pretrained, arguments.device),
                 decoding,
                 sources=arguments.sources,
             )
@@ -147,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
         shown = arguments.completion_only, arguments.best, arguments.lint, arguments.json
         attribution = find_sources(pretrained) if arguments.sources else None
         output = Output(*shown, arguments.sources, attribution)
-        completer = load(pretrained, arguments.device, int(arguments.threads))
+        completer = load(pretrained, arguments.device)
         return complete_once(completer, prompt, suffix, decoding, output)
     except PretrainedError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -200,36 +205,36 @@ def find_sources(pretrained: Pretrained) -> Attribution | None:
     return attribution
 
 
-def load(pretrained: Pretrained, device_name: str, threads: int) -> Completer:
-    """The folder's model on its device; torch is imported here."""
-    import torch
+def load(pretrained: Pretrained, device: str) -> Completer:
+    """The folder's model on its device: by numpy and numba on the CPU, by torch elsewhere."""
     from completion import Completer
-    from inference import GPT2, has_half_products
-    from pretrained import load_weights
 
-    if threads or pretrained.parameters < ONE_THREAD_PARAMETERS:
-        torch.set_num_threads(threads or 1)
-    device, dtype = choose_device(device_name)
-    weights = load_weights(pretrained, device, dtype)
-    gains = pretrained.parameters >= HALF_PRECISION_PARAMETERS
-    model = GPT2(pretrained.config, weights, half=gains and has_half_products(device))
-    return Completer(model, pretrained.vocabulary)
+    is_large = pretrained.parameters >= LARGE_PARAMETERS
+    if device == "auto":
+        device = "cuda" if is_large and Path("/dev/nvidia0").exists() else "cpu"
+    if device == "cpu":
+        from inference import GPT2
+        from pretrained import load_weights
+
+        model = GPT2(pretrained.config, load_weights(pretrained), bits=8 if is_large else 16)
+        return Completer(model, pretrained.vocabulary)
+    return Completer(load_on_gpu(pretrained, device), pretrained.vocabulary)
 
 
-def choose_device(name: str) -> tuple[torch.device, torch.dtype]:
-    """The device and the type that it computes in: bf16 where a GPU has it, else fp32."""
+def load_on_gpu(pretrained: Pretrained, name: str) -> TorchGPT2:
+    """The model in bfloat16 where the device computes in it, else in float32."""
     import torch
     from pretrained import PretrainedError
+    from torch_inference import TorchGPT2, load_tensors
 
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(device for device, is_there in available.items() if is_there)
-    if not available[name]:
+    is_there = torch.cuda.is_available() if name == "cuda" else torch.backends.mps.is_available()
+    if not is_there:
         raise PretrainedError(
             f"torch {torch.__version__} finds no such device here: {name}: use --device cpu"
         )
     has_bf16 = name == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.device(name), torch.bfloat16 if has_bf16 else torch.float32
+    weights = load_tensors(pretrained, torch.device(name), torch.bfloat16 if has_bf16 else torch.float32)
+    return TorchGPT2(pretrained.config, weights)
 
 
 if __name__ == "__main__":

@@ -17,18 +17,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 from continuation import Continuation
 from decoding_settings import Decoding
 from fill_in import gap_of
-from inference import GPT2, KeyValueCache
 from pretrained import PretrainedError
-from sampling import penalized
+from sampling import Array, penalized
 from sampling import sample as draw_tokens
-from torch import Tensor
 from valid_code import begin
 from vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from inference import LanguageModel
+    from key_value_cache import KeyValueCache
 
 # Only the end of a prompt that the model can read is encoded: a token is 2 to 5 characters, rarely over 32.
 LONGEST_TOKEN = 32
@@ -43,11 +46,10 @@ CHOICES_BEFORE_COMMENT = 12
 class Completer:
     """A model and its vocabulary, ready to complete prompts."""
 
-    def __init__(self, model: GPT2, vocabulary: Vocabulary) -> None:
+    def __init__(self, model: LanguageModel, vocabulary: Vocabulary) -> None:
         self.model = model
         self.vocabulary = vocabulary
-        self.device = model.wte.device
-        self.never_written = torch.tensor(vocabulary.never_written, device=self.device, dtype=torch.long)
+        self.never_written = np.array(vocabulary.never_written, np.int64)
 
     def start(self, prompt: str, decoding: Decoding, suffix: str | None = None) -> list[Continuation]:
         """The samples before their first token; sample i of a seed is drawn alike however many there are.
@@ -80,7 +82,7 @@ class Completer:
         if decoding.max_new_tokens > 0:
             logits, cache = self.read(samples[0], decoding)  # the prompt is read once for all
             if len(going) > 1:
-                logits = logits.repeat(len(going), 1)
+                logits = np.repeat(logits, len(going), axis=0)
                 cache.select_rows([0] * len(going))
         else:
             for sample in samples:
@@ -101,7 +103,7 @@ class Completer:
             if going:
                 logits = self.advance([samples[number] for number in going], cache)
 
-    def extend(self, rows: list[Continuation], logits: Tensor, decoding: Decoding) -> None:
+    def extend(self, rows: list[Continuation], logits: Array, decoding: Decoding) -> None:
         """Add a token to each row; where the judge takes one back with its line, others in its place."""
         for row, sample in enumerate(rows):
             sample.remember(logits[row : row + 1], keep_logits=decoding.scores)
@@ -128,46 +130,43 @@ class Completer:
             return sample.end(token_id)
         return sample.add(token_id, self.vocabulary.token_bytes[token_id])
 
-    def advance(self, rows: list[Continuation], cache: KeyValueCache) -> Tensor:
+    def advance(self, rows: list[Continuation], cache: KeyValueCache) -> Array:
         """Logits (B, V) after each row's newest token, which the cache does not hold yet."""
         for row, sample in enumerate(rows):
             position = len(sample.ids) - 1 - sample.window
             if not 0 < position < cache.capacity:
                 sample.window = max(0, len(sample.ids) - max(1, self.model.config.n_positions // 2))
                 if again := sample.ids[sample.window : -1]:
-                    self.model.next_logits(torch.tensor([again], device=self.device), cache.row(row))
+                    self.model.next_logits([again], cache.row(row))
             sample.passes += 1
         cache.lengths = [len(sample.ids) - 1 - sample.window for sample in rows]
-        newest = torch.tensor([[sample.ids[-1]] for sample in rows], device=self.device)
-        return self.model.next_logits(newest, cache)
+        return self.model.next_logits([[sample.ids[-1]] for sample in rows], cache)
 
-    def read(self, sample: Continuation, decoding: Decoding) -> tuple[Tensor, KeyValueCache]:
+    def read(self, sample: Continuation, decoding: Decoding) -> tuple[Array, KeyValueCache]:
         """Logits (1, V) after the prompt, in a cache with room for what is to come."""
-        ids = torch.tensor([sample.ids], device=self.device)
         ahead = decoding.max_new_tokens + len(sample.owed)
-        capacity = min(self.model.config.n_positions, ids.shape[1] + ahead)
+        capacity = min(self.model.config.n_positions, len(sample.ids) + ahead)
         cache = self.model.new_cache(1, capacity)
-        logits = self.model.next_logits(ids, cache)
-        if not bool(torch.isfinite(logits).all()):
+        logits = self.model.next_logits([sample.ids], cache)
+        if not np.isfinite(logits).all():
             raise PretrainedError("the model's weights are not finite numbers: train it again with --restart")
         return logits, cache
 
-    @torch.inference_mode()
-    def choose(self, logits: Tensor, rows: list[Continuation], decoding: Decoding) -> list[int]:
+    def choose(self, logits: Array, rows: list[Continuation], decoding: Decoding) -> list[int]:
         """A token for each row; while bytes are owed, one that agrees with them."""
-        logits.index_fill_(1, self.never_written, -torch.inf)
+        logits[:, self.never_written] = -np.inf
         if decoding.repetition_penalty == 1 and not any(
             sample.owed or sample.closing or sample.banned for sample in rows
         ):
             return draw_tokens(logits, decoding, [sample.chance for sample in rows])
         return [self.choose_alone(logits[row : row + 1], sample, decoding) for row, sample in enumerate(rows)]
 
-    def choose_alone(self, logits: Tensor, sample: Continuation, decoding: Decoding) -> int:
+    def choose_alone(self, logits: Array, sample: Continuation, decoding: Decoding) -> int:
         if decoding.repetition_penalty != 1:
             logits = penalized(logits, sample.ids[sample.window :], decoding.repetition_penalty)
         if sample.banned:
-            logits = logits.clone()
-            logits[:, list(sample.banned)] = -torch.inf
+            logits = logits.copy()
+            logits[:, list(sample.banned)] = -np.inf
         required = sample.owed or sample.closing
         agreeing = self.vocabulary.continuing(required) if required else []
         agreeing = [token_id for token_id in agreeing if token_id not in sample.banned] or agreeing

@@ -9,18 +9,15 @@ from __future__ import annotations
 import codecs
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
 
 from clean_end import clean_end
 from ending import Search, string_ends
 from open_brackets import closers, place_of, start_of_logical_line
 from python_parser import is_complete, is_viable
+from sampling import Array, log_probability
 from stopping import place_to_stop
 from unfinished_line import objection
 from valid_code import Standing, indentation_fits, judge
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # A docstring or a bracket that a weak model opens often never closes: after so many tokens it is closed, at
 # the last place where that can be done.
@@ -42,7 +39,7 @@ class Step:
     owed: bytes
     closing: bytes
     decoder: tuple[bytes, int]
-    logits: Tensor
+    logits: Array
     log_probability: float = 0.0
     banned: set[int] = field(default_factory=set)  # tokens that led nowhere here
 
@@ -74,7 +71,7 @@ class Continuation:
     raw: str = ""  # all that it has written so far
     final: int | str = 0  # how much of that stays, and at the end the completion itself
     log_probability: float = 0.0  # of what it has written, where that is asked for
-    newest: Tensor | None = None  # what the model says of the newest token, (1, V)
+    newest: Array | None = None  # what the model says of the newest token, (1, V)
     ended: bool = False  # by the end-of-text token
     finished: bool = False
     steps: list[Step] = field(default_factory=list)  # since the last line that cannot be taken back
@@ -98,7 +95,7 @@ class Continuation:
         """The tokens that may not be written next."""
         return self.steps[-1].banned if self.steps and self.steps[-1].ids == len(self.ids) else set()
 
-    def remember(self, logits: Tensor, *, keep_logits: bool = False) -> None:
+    def remember(self, logits: Array, *, keep_logits: bool = False) -> None:
         """Keep what the model says here, for the case that the text is taken back to this place."""
         self.newest = logits if keep_logits else None
         if self.lines:
@@ -109,8 +106,7 @@ class Continuation:
     def score(self, token_id: int) -> None:
         """Add the log-probability of the token that was taken, by the model itself: at temperature 1."""
         if self.newest is not None:
-            logits = self.newest[0].float()
-            self.log_probability += float(logits[token_id] - logits.logsumexp(-1))
+            self.log_probability += log_probability(self.newest[0], token_id)
 
     def end(self, token_id: int) -> bool:
         """Take the end-of-text token; False where the text cannot end."""

@@ -11,14 +11,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from fill_in import MARKS, fills_in
+from numpy.typing import NDArray
 from pretrained import PretrainedError, load_weights, read_json
 from text_encoder import GPT2_PATTERN
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
     from pretrained import Pretrained
-    from torch import Tensor
 
 CL100K_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -102,11 +103,10 @@ def write_gguf(pretrained: Pretrained, path: Path, dtype: str, source: str) -> N
 
     source: what it is made from, for source_of.
     """
-    import torch
     from gguf import GGUFWriter
 
     rule = check_exportable(pretrained)
-    weights = load_weights(pretrained, torch.device("cpu"), torch.float32)
+    weights = load_weights(pretrained)
     writer = GGUFWriter(path, "gpt2")
     try:
         write_description(writer, pretrained, dtype)
@@ -168,16 +168,15 @@ def write_tokenizer(writer: GGUFWriter, pretrained: Pretrained, rule: str) -> No
             writer.add_uint32(f"tokenizer.ggml.fim_{part}_token_id", tokens.index(mark))
 
 
-def write_weight(writer: GGUFWriter, name: str, weight: Tensor, dtype: str) -> None:
+def write_weight(writer: GGUFWriter, name: str, weight: NDArray[np.float32], dtype: str) -> None:
     """Add one tensor by llama.cpp's name; GPT-2's matrices are (in, out), llama.cpp's (out, in)."""
-    import numpy as np
     from gguf import GGMLQuantizationType
     from gguf.quants import quantize
 
     is_matrix = weight.ndim == 2 and not name.startswith("wpe")
     if ".c_" in name and is_matrix:
         weight = weight.T
-    values = weight.contiguous().numpy()
+    values = np.ascontiguousarray(weight)
     if is_matrix and dtype == "int8" and values.shape[1] % BLOCK == 0:
         kind = GGMLQuantizationType.Q8_0
         writer.add_tensor(gguf_name(name), quantize(values, kind), raw_dtype=kind)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from completion import Completer
     from continuation import Continuation
-    from inference import GPT2
-    from torch import Tensor
+    from inference import LanguageModel
+    from sampling import Array
     from vocabulary import Vocabulary
 
 SHOWN = 5
@@ -49,14 +49,15 @@ def explain(completer: Completer, written: Written) -> Iterator[str]:
             yield f"{number:4}  {'  '.join(choices(logits, token_id, vocabulary))}"
 
 
-def choices(logits: Tensor, taken: int, vocabulary: Vocabulary) -> list[str]:
+def choices(logits: Array, taken: int, vocabulary: Vocabulary) -> list[str]:
     """The likeliest tokens by logits (V,), the taken one marked, at the end where it is not among them."""
-    import torch
+    import numpy as np
 
-    logits = logits.float().clone()
-    logits[vocabulary.never_written] = -torch.inf
-    probabilities = logits.softmax(-1)
-    likeliest = probabilities.topk(min(SHOWN, len(probabilities))).indices.tolist()
+    logits = logits.copy()
+    logits[vocabulary.never_written] = -np.inf
+    weights = np.exp(logits - logits.max())
+    probabilities = weights / weights.sum()
+    likeliest = np.argsort(-probabilities, kind="stable")[:SHOWN].tolist()
     if taken not in likeliest:
         likeliest.append(taken)
     words = [f"{spelt(i, vocabulary)} {probabilities[i]:.1%}".replace("%", " %") for i in likeliest]
@@ -71,10 +72,8 @@ def spelt(token_id: int, vocabulary: Vocabulary) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def expectations(model: GPT2, ids: list[int], first: int) -> Iterator[Tensor]:
+def expectations(model: LanguageModel, ids: list[int], first: int) -> Iterator[Array]:
     """Logits (V,) before each of the ids from `first` on; beyond the model's positions, by the last half."""
-    import torch  # late: the prompt is shown before it is there
-
     positions = model.config.n_positions
     start, capacity = 0, min(positions, len(ids))
     cache = model.new_cache(1, capacity)
@@ -84,5 +83,5 @@ def expectations(model: GPT2, ids: list[int], first: int) -> Iterator[Tensor]:
             start = place - max(1, positions // 2)
             cache, unread = model.new_cache(1, positions), ids[start:place]
             capacity = positions
-        yield model.next_logits(torch.tensor([unread], device=model.wte.device), cache)[0]
+        yield model.next_logits([unread], cache)[0]
         unread = [ids[place]]

@@ -1,92 +1,90 @@
-"""One token through a small GPT-2 on the CPU, in numpy: what writing token by token spends its time on.
-
-A step of a small model is some forty operations of a microsecond or less; torch takes three to fifteen to
-begin one. numpy begins them in half a microsecond, and its product of one row with a matrix is faster as
-well: 1.0 M parameters, 185 us a step instead of 331. Models whose weights are packed in half precision stay
-with torch: there the products are what takes time, and going from one library to the other costs more than it
-saves (benchmarks/LOG.md).
-"""
+"""A GPT-2's weights as the compiled pass of one token wants them: small, and in the order of their use."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+from compiled_pass import GELU, GELU_TANH, GROUP, RELU, SILU, TANH, Array, Weights, pass_one
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from inference import GPT2, KeyValueCache
-    from torch import Tensor
+    from pretrained import GPT2Config
 
-Array = NDArray[np.float32]
-
-
-class Block(NamedTuple):
-    """Weight and bias of each part of a transformer block, in the order of their use."""
-
-    ln_1: tuple[Array, Array]
-    c_attn: tuple[Array, Array]
-    attn_c_proj: tuple[Array, Array]
-    ln_2: tuple[Array, Array]
-    c_fc: tuple[Array, Array]
-    mlp_c_proj: tuple[Array, Array]
-
-
-PARTS = ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
+ACTIVATIONS = {
+    **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast"), GELU_TANH),
+    **dict.fromkeys(("silu", "swish"), SILU),
+    "gelu": GELU,
+    "relu": RELU,
+    "tanh": TANH,
+}
 
 
 class OneRow:
-    """The same model as a GPT2 in float32 on the CPU, on the same memory."""
+    """The model for one token at a time on the CPU, its matrices in `bits` = 16 or 8."""
 
-    def __init__(self, model: GPT2, weights: dict[str, Tensor]) -> None:
-        def pair(name: str) -> tuple[Array, Array]:
-            return weights[f"{name}.weight"].numpy(), weights[f"{name}.bias"].numpy()
+    def __init__(self, config: GPT2Config, weights: Mapping[str, Array], bits: int) -> None:
+        """weights: in float32, by the names of pretrained.expected_shapes."""
 
-        self.config = model.config
-        self.activation = model.activation
-        self.wte, self.wpe = model.wte.numpy(), model.wpe.numpy()
-        self.ln_f = pair("ln_f")
-        self.blocks = [
-            Block(*(pair(f"h.{index}.{part}") for part in PARTS)) for index in range(model.config.n_layer)
-        ]
-        self.scales = [np.float32(layer.attention_scale) for layer in model.layers]
-        head = model.wte if model.config.tie_word_embeddings else weights["lm_head.weight"]
-        self.lm_head = head.numpy().T  # (C, V)
-        self.epsilon = np.float32(model.config.layer_norm_epsilon)
-        self.width = np.float32(model.config.n_embd)
+        def stacked(name: str) -> Array:
+            return np.stack([weights[f"h.{index}.{name}"] for index in range(config.n_layer)])
 
-    def logits(self, token_id: int, cache: KeyValueCache) -> Tensor:
-        """Logits (1, V) after this token, which follows what the cache's only row holds."""
-        C, H = self.config.n_embd, self.config.n_head
-        start = cache.length
-        end = start + 1
-        x = self.wte[token_id] + self.wpe[start]  # (C,)
-        memory = cache.tensor.numpy()[:, :, 0]  # (n_layer, 2, H, capacity, C / H)
-        for block, scale, (keys, values) in zip(self.blocks, self.scales, memory, strict=True):
-            qkv = self.normalized(x, block.ln_1) @ block.c_attn[0]
-            qkv += block.c_attn[1]
-            q, k, v = qkv.reshape(3, H, C // H)
-            keys[:, start] = k
-            values[:, start] = v
-            scores = (q * scale)[:, None] @ keys[:, :end].transpose(0, 2, 1)  # (H, 1, end)
-            scores -= np.maximum.reduce(scores, -1, keepdims=True)
-            np.exp(scores, out=scores)
-            y = scores @ values[:, :end]  # (H, 1, C / H)
-            y /= np.add.reduce(scores, -1, keepdims=True)
-            x += y.reshape(C) @ block.attn_c_proj[0]
-            x += block.attn_c_proj[1]
-            h = self.normalized(x, block.ln_2) @ block.c_fc[0]
-            h += block.c_fc[1]
-            x += self.activation(torch.from_numpy(h)).numpy() @ block.mlp_c_proj[0]
-            x += block.mlp_c_proj[1]
-        cache.length = end
-        return torch.from_numpy((self.normalized(x, self.ln_f) @ self.lm_head)[None])
+        def linear(name: str) -> tuple[Weights, Array, Array]:
+            # GPT-2 keeps its matrices as (in, out)
+            rounded, scales = in_integers(stacked(f"{name}.weight").transpose(0, 2, 1), bits)
+            return rounded, scales, stacked(f"{name}.bias")
 
-    def normalized(self, x: Array, weight_and_bias: tuple[Array, Array]) -> Array:
-        """Layer norm of (C,): Ba et al. 2016, "Layer normalization"."""
-        y: Array = x - np.add.reduce(x) / self.width
-        y *= 1 / np.sqrt(y.dot(y) / self.width + self.epsilon)
-        y *= weight_and_bias[0]
-        y += weight_and_bias[1]
-        return y
+        if config.n_embd % GROUP or config.n_inner % GROUP:
+            bits = 16
+        self.wte, self.wpe = weights["wte.weight"], weights["wpe.weight"]
+        norms = np.zeros((config.n_layer + 1, 4, config.n_embd), np.float32)
+        for place, name in enumerate(("ln_1.weight", "ln_1.bias", "ln_2.weight", "ln_2.bias")):
+            norms[:-1, place] = stacked(name)
+        norms[-1, :2] = weights["ln_f.weight"], weights["ln_f.bias"]
+        lm_head = self.wte if config.tie_word_embeddings else weights["lm_head.weight"]
+        self.arguments: tuple[Any, ...] = (
+            self.wte,
+            self.wpe,
+            norms,
+            *map(linear, ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")),
+            in_integers(lm_head, bits),
+            np.array(attention_scales(config), np.float32),
+            np.float32(config.layer_norm_epsilon),
+            ACTIVATIONS[config.activation_function],
+        )
+
+    def logits(self, token_id: int, row: int, start: int, cache: Array) -> Array:
+        """Logits (V,) after this token at position `start` of a row of (n_layer, 2, B, H, capacity, D)."""
+        logits = np.empty(len(self.wte), np.float32)
+        pass_one(token_id, row, start, cache, logits, *self.arguments)
+        return logits
+
+
+def attention_scales(config: GPT2Config) -> list[float]:
+    """What each layer's products of queries and keys are multiplied by."""
+    scale = 1 / math.sqrt(config.n_embd // config.n_head) if config.scale_attn_weights else 1.0
+    by_layer = config.scale_attn_by_inverse_layer_idx
+    return [scale / (layer + 1) if by_layer else scale for layer in range(config.n_layer)]
+
+
+def in_integers(weights: Array, bits: int) -> tuple[Weights, Array]:
+    """Weights (..., out, in) as whole numbers in C order, and their scales (..., out, 1 or in / 64).
+
+    in_integers([[0.5, -1.0]], 16) -> [[16384, -32767]], [[1 / 32767]]
+    """
+    size, kind, highest = (GROUP, np.int8, 127) if bits == 8 else (weights.shape[-1], np.int16, 32767)
+    rounded = np.empty(weights.shape, kind)
+    scales = np.empty((*weights.shape[:-1], weights.shape[-1] // size), np.float32)
+    for matrix, whole, scale in zip(matrices(weights), matrices(rounded), matrices(scales), strict=True):
+        groups = np.ascontiguousarray(matrix).reshape(len(matrix), -1, size)
+        scale[:] = np.maximum(np.abs(groups).max(-1), 1e-30) / highest
+        with np.errstate(invalid="ignore"):  # nan stays in the scale
+            whole[:] = np.rint(groups / scale[..., None]).reshape(matrix.shape).astype(kind)
+    return rounded, scales
+
+
+def matrices(array: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+    """The array itself where it is a matrix, else those that are stacked in it."""
+    return [array] if array.ndim == 2 else list(array)

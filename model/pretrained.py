@@ -1,4 +1,4 @@
-"""GPyT/ -> a configuration, a tokenizer and weights that belong together, checked before torch is imported.
+"""GPyT/ -> a configuration, a tokenizer and weights that belong together, checked before any is used.
 
 Reads any folder that transformers' GPT2LMHeadModel and a byte-level tokenizer.json were saved in. Only
 safetensors are loaded: a pickle (pytorch_model.bin) could run code.
@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 from vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    import torch
-
 TRAIN = "train a model: python model/train.py"
+FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # of safetensors, for numpy
 ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu", "relu", "silu", "swish", "tanh")
 # Model sizes are padded up to a multiple of 64 or 128 for speed, never further.
 MOST_PADDING = 128
@@ -235,13 +236,25 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() else {}
 
 
-def load_weights(pretrained: Pretrained, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The tensors that expected_shapes names, on this device and of this type."""
-    weights: dict[str, torch.Tensor] = {}
+def load_weights(pretrained: Pretrained) -> dict[str, NDArray[np.float32]]:
+    """The arrays that expected_shapes names, in float32."""
     wanted = expected_shapes(pretrained.config)
-    for file in pretrained.weight_files:
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 (not a dict)
-                if bare_name(name) in wanted:
-                    weights[bare_name(name)] = tensors.get_tensor(name).to(device=device, dtype=dtype)
-    return weights
+    found = (pair for file in pretrained.weight_files for pair in read_safetensors(file))
+    return {bare_name(name): array for name, array in found if bare_name(name) in wanted}
+
+
+def read_safetensors(file: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Each tensor of a file with its name; bfloat16, which numpy does not know, is the upper half of float32.
+
+    The form: https://huggingface.co/docs/safetensors (the length of the header in 8 bytes, the header, data)
+    """
+    contents = np.memmap(file, np.uint8, mode="r")
+    start = 8 + int.from_bytes(contents[:8].tobytes(), "little")
+    for name, entry in json.loads(contents[8:start].tobytes()).items():
+        if name != "__metadata__" and entry["dtype"] in FLOATS:
+            first, last = (start + offset for offset in entry["data_offsets"])
+            array = contents[first:last].view(FLOATS[entry["dtype"]]).reshape(entry["shape"])
+            if entry["dtype"] == "BF16":
+                yield name, (array.astype(np.uint32) << 16).view(np.float32)
+            else:
+                yield name, array.astype(np.float32)

@@ -5,29 +5,28 @@ from __future__ import annotations
 from random import Random
 
 import numpy as np
-import torch
 from decoding_settings import Decoding
 from numpy.typing import NDArray
-from torch import Tensor
+
+Array = NDArray[np.float32]
 
 # The nucleus of a model that knows anything is a handful of tokens; sorting 50,257 logits takes 3 ms. Those
 # this much less likely than the likeliest are looked at only when the others do not decide.
 LESS_LIKELY = 2.0**-8
 
 
-def sample(logits: Tensor, decoding: Decoding, chances: list[Random]) -> list[int]:
+def sample(logits: Array, decoding: Decoding, chances: list[Random]) -> list[int]:
     """One index into each row of logits (B, V), drawn with that row's own source of chance.
 
     As in transformers: first the temperature, then the top_k likeliest, then as many of these as it takes for
     the probability top_p (Holtzman et al. 2020, section 3.1).
     """
-    rows = logits.float().cpu().numpy()
     if decoding.temperature == 0:
-        return [int(row.argmax()) for row in rows]
-    return [sample_row(row, decoding, chance.random()) for row, chance in zip(rows, chances, strict=True)]
+        return [int(row.argmax()) for row in logits]
+    return [sample_row(row, decoding, chance.random()) for row, chance in zip(logits, chances, strict=True)]
 
 
-def sample_row(logits: NDArray[np.float32], decoding: Decoding, chance: float) -> int:
+def sample_row(logits: Array, decoding: Decoding, chance: float) -> int:
     """An index into logits (V,): the one that a number from 0 to 1 falls on."""
     highest = logits.max()
     if not np.isfinite(highest):
@@ -46,16 +45,22 @@ def sample_row(logits: NDArray[np.float32], decoding: Decoding, chance: float) -
         least = least * LESS_LIKELY if least > 1e-9 else 0.0
 
 
-def penalized(logits: Tensor, ids: list[int], penalty: float) -> Tensor:
+def penalized(logits: Array, ids: list[int], penalty: float) -> Array:
     """Logits (1, V) with those of these ids divided by the penalty, or multiplied where they are negative.
 
     Source: Keskar et al. 2019, "CTRL", section 4.1, as in transformers.
     """
-    logits = logits.clone()
+    logits = logits.copy()
     chosen = list(set(ids))
     before = logits[0, chosen]
-    logits[0, chosen] = torch.where(before > 0, before / penalty, before * penalty)
+    logits[0, chosen] = np.where(before > 0, before / np.float32(penalty), before * np.float32(penalty))
     return logits
+
+
+def log_probability(logits: Array, token_id: int) -> float:
+    """ln of the probability that softmax of logits (V,) gives a token."""
+    highest = logits.max()
+    return float(logits[token_id] - highest - np.log(np.exp(logits - highest).sum(dtype=np.float64)))
 
 
 def draw(probabilities: list[float], top_p: float, chance: float) -> int | None:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
-import torch
+from code_generator import load
 from completion import Completer, take_back_end
 from conftest import STDLIB
 from continuation import Continuation
 from decoding_settings import Decoding
-from inference import GPT2, KeyValueCache
+from inference import GPT2
+from key_value_cache import KeyValueCache
 from pretrained import PretrainedError, load_weights, read_pretrained
+from sampling import Array
 from tiny_model import VOCABULARY, greedy_ids, save_endless_model, save_tiny_model, tokenizer_json
 from tokenizers import Tokenizer
 from vocabulary import Vocabulary
@@ -44,10 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def completer(folder: Path) -> Completer:
-    torch.set_num_threads(1)  # a second one only waits at this size
-    pretrained = read_pretrained(folder)
-    weights = load_weights(pretrained, torch.device("cpu"), torch.float32)
-    return Completer(GPT2(pretrained.config, weights), pretrained.vocabulary)
+    return load(read_pretrained(folder), "cpu")
 
 
 def as_written(**settings: Any) -> Decoding:
@@ -68,15 +69,14 @@ class ScriptedModel:
     def __init__(self, ids: list[int]) -> None:
         self.ids = ids
         self.config = SimpleNamespace(n_positions=1000, bos_token_id=0)
-        self.wte = torch.zeros(1)
         self.step = 0
 
     def new_cache(self, rows: int, capacity: int) -> KeyValueCache:
-        return KeyValueCache(torch.zeros(1, 2, rows, 1, capacity, 1))
+        return KeyValueCache(np.zeros((1, 2, rows, 1, capacity, 1), np.float32))
 
-    def next_logits(self, ids: torch.Tensor, cache: KeyValueCache) -> torch.Tensor:
-        cache.length += ids.shape[1]
-        logits = torch.zeros(len(ids), VOCABULARY)
+    def next_logits(self, ids: Sequence[Sequence[int]], cache: KeyValueCache) -> Array:
+        cache.length += len(ids[0])
+        logits = np.zeros((len(ids), VOCABULARY), np.float32)
         logits[:, self.ids[self.step] if self.step < len(self.ids) else 0] = 50.0
         self.step += 1
         return logits
@@ -193,8 +193,7 @@ def test_a_sample_is_the_same_however_many_there_are(completer: Completer) -> No
 
 def test_without_a_begin_of_text_token_a_prompt_is_read_as_it_stands(tmp_path: Path) -> None:
     pretrained = read_pretrained(save_endless_model(tmp_path))
-    weights = load_weights(pretrained, torch.device("cpu"), torch.float32)
-    completer = Completer(GPT2(pretrained.config, weights), pretrained.vocabulary)
+    completer = load(pretrained, "cpu")
     assert completer.read_prompt("x", 10) == (pretrained.vocabulary.encode("x"), b"")
     with pytest.raises(PretrainedError, match="give a prompt"):
         completer.read_prompt("", 10)
@@ -207,7 +206,7 @@ def test_no_tokens_asked_for_is_no_completion(completer: Completer) -> None:
 
 def test_weights_that_are_no_numbers_are_said_to_be_so(folder: Path) -> None:
     pretrained = read_pretrained(folder)
-    weights = load_weights(pretrained, torch.device("cpu"), torch.float32)
+    weights = load_weights(pretrained)
     weights["ln_f.weight"] = weights["ln_f.weight"] * math.nan
     with pytest.raises(PretrainedError, match="not finite"):
         finish(Completer(GPT2(pretrained.config, weights), pretrained.vocabulary), "x", as_written())

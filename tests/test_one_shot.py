@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import torch
+from code_generator import load
 from completion import Completer
 from decoding_settings import Decoding
-from inference import GPT2
 from lint import lint
 from one_shot import Output, complete_once
-from pretrained import load_weights, read_pretrained
+from pretrained import read_pretrained
 from tiny_model import save_tiny_model
 
 PROMPT = "import json\nx = 1\n"
@@ -23,10 +22,7 @@ PLAIN = Output()
 
 @pytest.fixture(scope="module")
 def completer(tmp_path_factory: pytest.TempPathFactory) -> Completer:
-    torch.set_num_threads(1)  # a second one only waits at this size
-    pretrained = read_pretrained(save_tiny_model(tmp_path_factory.mktemp("tiny")))
-    weights = load_weights(pretrained, torch.device("cpu"), torch.float32)
-    return Completer(GPT2(pretrained.config, weights), pretrained.vocabulary)
+    return load(read_pretrained(save_tiny_model(tmp_path_factory.mktemp("tiny"))), "cpu")
 
 
 @pytest.fixture(autouse=True)

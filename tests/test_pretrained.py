@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 from pretrained import PretrainedError, load_weights, read_pretrained
 from safetensors.torch import load_file, save_file
 from tiny_model import VOCABULARY, change_json, save_tiny_model
@@ -122,14 +122,26 @@ def test_the_parameters_are_counted_from_the_headers(folder: Path) -> None:
 def test_weights_saved_in_parts_are_read_together(folder: Path) -> None:
     from transformers import GPT2LMHeadModel
 
-    whole = load_weights(read_pretrained(folder), torch.device("cpu"), torch.float32)
+    whole = load_weights(read_pretrained(folder))
     model = GPT2LMHeadModel.from_pretrained(folder)
     (folder / "model.safetensors").unlink()
     model.save_pretrained(folder, max_shard_size="50KB")
     assert not (folder / "model.safetensors").exists()
-    parts = load_weights(read_pretrained(folder), torch.device("cpu"), torch.float32)
+    parts = load_weights(read_pretrained(folder))
     assert parts.keys() == whole.keys()
-    assert all(torch.equal(parts[name], whole[name]) for name in whole)
+    assert all(np.array_equal(parts[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64"])
+def test_weights_of_every_precision_are_read_in_float32(kind: str, tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path, dtype=kind)
+    saved = load_file(folder / "model.safetensors")
+    weights = load_weights(read_pretrained(folder))
+    assert len(weights) == len(saved)
+    for name, tensor in saved.items():
+        array = weights[name.removeprefix("transformer.")]
+        assert array.dtype == np.float32
+        assert np.array_equal(array, tensor.float().numpy())
 
 
 def test_weights_saved_without_the_head_are_read(folder: Path) -> None:
@@ -138,7 +150,7 @@ def test_weights_saved_without_the_head_are_read(folder: Path) -> None:
     model = GPT2LMHeadModel.from_pretrained(folder)
     tensors = {name: tensor.clone() for name, tensor in model.transformer.state_dict().items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    assert "wte.weight" in load_weights(read_pretrained(folder), torch.device("cpu"), torch.float32)
+    assert "wte.weight" in load_weights(read_pretrained(folder))
 
 
 def test_a_model_padded_to_a_round_size_is_accepted(tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
-from completion import Completer
+from code_generator import load
 from decoding_settings import Decoding
-from inference import GPT2
-from pretrained import load_weights, read_pretrained
+from pretrained import read_pretrained
 from sampling import penalized
 from tiny_model import greedy_ids, save_tiny_model
 
@@ -16,25 +16,22 @@ from tiny_model import greedy_ids, save_tiny_model
 def test_the_logits_are_those_of_transformers() -> None:
     from transformers import RepetitionPenaltyLogitsProcessor
 
-    logits = torch.randn(1, 50, generator=torch.manual_seed(0))
+    logits = np.random.default_rng(0).standard_normal((1, 50), np.float32)
     ids = [3, 7, 7, 7, 49, 0]
     for penalty in (0.5, 1.0, 1.3, 10.0):
-        theirs = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([ids]), logits.clone())
-        before = logits.clone()
-        torch.testing.assert_close(penalized(logits, ids, penalty), theirs)
-        assert torch.equal(logits, before), "the logits given are not changed"
+        theirs = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([ids]), torch.tensor(logits))
+        before = logits.copy()
+        np.testing.assert_allclose(penalized(logits, ids, penalty), theirs.numpy(), rtol=1e-6)
+        assert np.array_equal(logits, before), "the logits given are not changed"
 
 
 def test_a_token_that_stands_there_already_is_less_likely_whatever_its_sign() -> None:
-    logits = torch.tensor([[2.0, -2.0, 1.0]])
+    logits = np.array([[2.0, -2.0, 1.0]], np.float32)
     assert penalized(logits, [0, 1], 2.0).tolist() == [[1.0, -4.0, 1.0]]
 
 
 def test_greedy_text_with_a_penalty_is_that_of_transformers(tmp_path: Path) -> None:
-    torch.set_num_threads(1)  # a second one only waits at this size
-    pretrained = read_pretrained(save_tiny_model(tmp_path))
-    weights = load_weights(pretrained, torch.device("cpu"), torch.float32)
-    completer = Completer(GPT2(pretrained.config, weights), pretrained.vocabulary)
+    completer = load(read_pretrained(save_tiny_model(tmp_path)), "cpu")
     decoding = Decoding(max_new_tokens=40, temperature=0, repetition_penalty=1.3, valid=False)
     [completion] = completer.start("import json\n\nclass JSONDecoder(object):\n", decoding)
     completion.owed = b""  # transformers reads the prompt as it stands

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 from decoding_settings import Decoding
-from sampling import draw, sample
+from sampling import Array, draw, log_probability, sample
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 
-def logits_of(size: int, spread: float = 2.0) -> torch.Tensor:
-    return torch.randn(1, size, generator=torch.Generator().manual_seed(size)) * spread
+def logits_of(size: int, spread: float = 2.0) -> Array:
+    return np.random.default_rng(size).standard_normal((1, size), np.float32) * np.float32(spread)
 
 
 def test_temperature_0_takes_the_likeliest() -> None:
@@ -34,7 +35,7 @@ def test_temperature_0_takes_the_likeliest() -> None:
 )
 def test_frequencies_are_those_of_the_distribution_that_transformers_draws_from(decoding: Decoding) -> None:
     logits = logits_of(200)
-    warped = TemperatureLogitsWarper(float(decoding.temperature))(None, logits)
+    warped = TemperatureLogitsWarper(float(decoding.temperature))(None, torch.from_numpy(logits))
     if decoding.top_k:
         warped = TopKLogitsWarper(decoding.top_k)(None, warped)
     if decoding.top_p < 1:
@@ -50,7 +51,7 @@ def test_frequencies_are_those_of_the_distribution_that_transformers_draws_from(
 
 
 def test_each_row_follows_its_own_chance() -> None:
-    logits = logits_of(300).repeat(3, 1)
+    logits = logits_of(300).repeat(3, axis=0)
     decoding = Decoding(temperature=1)
     together = sample(logits, decoding, [Random(1), Random(2), Random(3)])
     assert together == [sample(logits[:1], decoding, [Random(seed)])[0] for seed in (1, 2, 3)]
@@ -69,6 +70,12 @@ def test_a_draw_says_when_the_list_is_too_short() -> None:
 
 
 def test_what_is_excluded_is_never_drawn() -> None:
-    logits = torch.full((1, 100), -torch.inf)
+    logits = np.full((1, 100), -np.inf, np.float32)
     logits[0, 42] = 0.0
     assert all(sample(logits, Decoding(top_p=p), [Random(i)]) == [42] for p in (0.5, 1) for i in range(50))
+
+
+def test_a_log_probability_is_that_of_softmax() -> None:
+    logits = logits_of(300, spread=20.0)[0]
+    expected = torch.from_numpy(logits).log_softmax(-1)
+    assert [log_probability(logits, i) for i in (0, 7, 299)] == pytest.approx(expected[[0, 7, 299]].tolist())
