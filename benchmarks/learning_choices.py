@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 VARIANTS = (
     *("base", "normuon", "unigram=8", "z-loss=1e-4", "masks", "unlearnt-starts", "ramp=2", "tail=0.1"),
     *("ema=0.98", "rows=4", "rows=16", "context=128", "context=512", "unshuffled-rows", "epochs=4"),
+    *("fim=0.5", "short-first=0.7", "sinusoids=0.02", "positions=0", "wpe-rate=0.1"),
 )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cross_entropy
 import gpt2
@@ -206,7 +206,7 @@ def positions(trial: Trial, value: float) -> None:
 
 
 def sinusoids(trial: Trial, value: float) -> None:
-    """Position embeddings begin as sines and cosines of this standard deviation, neighbours alike.
+    """Position embeddings begin as sines and cosines of this root mean square, neighbours alike.
 
     Source: Vaswani et al. 2017, section 3.5.
     """
@@ -323,6 +323,19 @@ def ramp(trial: Trial, value: float) -> None:
     trial.before.append(resize)
 
 
+def short_first(trial: Trial, value: float) -> None:
+    """Rows of half the context, twice as many of them, until this share of the run."""
+    trainer = trial.trainer
+    whole = trainer.prefetcher.get
+
+    def get(*numbers: Any) -> tuple[Tensor, Tensor]:
+        inputs, targets = whole(*numbers)
+        half = inputs.shape[1] // 2 if trainer.timetable.progress < value else inputs.shape[1]
+        return inputs.reshape(-1, half), targets.reshape(-1, half)
+
+    trainer.prefetcher.get = get  # type: ignore[assignment, method-assign]
+
+
 PREPARING: dict[str, Callable[[Preparation, float], None]] = {
     choice.__name__.replace("_", "-"): choice
     for choice in (
@@ -333,7 +346,7 @@ ADAPTING: dict[str, Callable[[Trial, float], None]] = {
     choice.__name__.replace("_", "-"): choice
     for choice in (
         *(momentum, muon, adamw, beta2, normuon, unigram, positions, sinusoids),
-        *(wpe_rate, ema, tail, masks, unlearnt_starts, ramp),
+        *(wpe_rate, ema, tail, masks, unlearnt_starts, ramp, short_first),
     )
 }
 

@@ -107,6 +107,41 @@ def test_a_ramp_uses_every_row_once_in_growing_steps() -> None:
     assert trial.trainer.plan.rows == parts[-1][1]
 
 
+def test_positions_begin_as_sinusoids_whose_products_tell_how_far_apart_they_are() -> None:
+    trial = trial_of()
+    ADAPTING["sinusoids"](trial, 0.02)
+    weight = trial.trainer.model.transformer.wpe.weight.detach()
+    assert float(weight.square().mean().sqrt()) == pytest.approx(0.02, rel=1e-4)
+    products = weight @ weight.T
+    assert torch.allclose(products[0, 1:4], products[5, 6:9], atol=1e-6)
+
+
+def test_positions_learn_at_a_multiple_of_the_rate() -> None:
+    moved = []
+    for factor in (1, 3):
+        trial = trial_of()
+        weight = trial.trainer.model.transformer.wpe.weight
+        first = weight.detach().clone()
+        ADAPTING["wpe-rate"](trial, factor)
+        trial.before[0](0)
+        trial.trainer.step()
+        trial.after[0]()
+        moved.append(weight.detach() - first)
+    assert torch.allclose(moved[1], 3 * moved[0], atol=1e-6)
+    assert moved[0].any()
+
+
+def test_short_rows_are_the_halves_of_the_whole_ones() -> None:
+    trial = trial_of()
+    whole, targets = trial.trainer.prefetcher.get(0, 4, (4, 4))
+    ADAPTING["short-first"](trial, 0.5)
+    halves, _ = trial.trainer.prefetcher.get(0, 4, (4, 4))
+    assert halves.shape == (8, 8)
+    assert torch.equal(halves[1], whole[0, 8:])
+    trial.trainer.timetable.progress = 0.6
+    assert torch.equal(trial.trainer.prefetcher.get(0, 4, (4, 4))[1], targets)
+
+
 def test_averages_are_those_of_the_weights_after_each_step() -> None:
     for name, value in (("ema", 0.5), ("tail", 0.5)):
         trial = trial_of(steps=4)
