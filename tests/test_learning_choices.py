@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import gpt2
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from budget import Plan
 from gpt2 import Shape
-from learning_choices import Trained, table
+from learning_choices import Trained, main, table
 from learning_variants import ADAPTING, PREPARING, Preparation, Trial, parse_variant
 from machine import Machine
 from packing import PackedRows
@@ -179,3 +180,20 @@ def test_the_table_has_a_row_for_each_variant_and_its_share_of_base() -> None:
     lines = table([base, other], base).splitlines()
     assert len(lines) == 3
     assert lines[2].split() == ["normuon", "1.9000", "0.9500", "3.0000", "10", "2.0", "10,240"]
+
+
+def test_a_variant_is_run_once_and_then_kept(
+    data_txt: Path, tokenizer_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"--data": data_txt, "--tokenizer": tokenizer_folder, "--cache": tmp_path / "cache"}
+    command = [word for option, path in files.items() for word in (option, str(path))]
+    command += ["--work", str(tmp_path / "work"), *"--shape 1 1 16 --steps 2 --held-out-kb 1".split()]
+    command += ["--variants", "normuon+context=64"]
+    assert main(command) == 0
+    [kept] = (tmp_path / "work").iterdir()
+    finished = kept.read_bytes()
+    first = capsys.readouterr().out
+    assert [line.split()[0] for line in first.splitlines()[1:]] == ["normuon+context=64"]
+    assert main(command) == 0
+    assert capsys.readouterr().out == first
+    assert kept.read_bytes() == finished
