@@ -218,6 +218,19 @@ def sinusoids(trial: Trial, value: float) -> None:
         weight.copy_(waves * value * math.sqrt(2))
 
 
+def alike(trial: Trial, value: float) -> None:
+    """Keys begin as queries, so many times as large: tokens look at what is like them, places at near ones.
+
+    Source of the idea: Trockman and Kolter 2023, "Mimetic Initialization of Self-Attention Layers".
+    """
+    with torch.no_grad():
+        for name, weight in trial.trainer.model.named_parameters():
+            if name.endswith("c_attn.weight"):
+                C = len(weight)
+                weight[:, :C] *= value
+                weight[:, C : 2 * C] = weight[:, :C]
+
+
 def wpe_rate(trial: Trial, value: float) -> None:
     """Position embeddings learn at so many times AdamW's rate."""
     trainer = trial.trainer
@@ -346,7 +359,7 @@ ADAPTING: dict[str, Callable[[Trial, float], None]] = {
     choice.__name__.replace("_", "-"): choice
     for choice in (
         *(momentum, muon, adamw, beta2, normuon, unigram, positions, sinusoids),
-        *(wpe_rate, ema, tail, masks, unlearnt_starts, ramp, short_first),
+        *(alike, wpe_rate, ema, tail, masks, unlearnt_starts, ramp, short_first),
     )
 }
 
