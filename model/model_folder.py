@@ -91,7 +91,7 @@ def is_foreign(folder: Path) -> bool:
 def identify(data: Path, tokenizer: Path, options: dict[str, Any], output: Path) -> Identity:
     """Hash the inputs, unless an earlier record knows a data file of this size and time already."""
     status = data.stat()
-    known = [(read_provenance(output) or {}).get("data", {}), _summary_of(data)]
+    known = [(read_provenance(output) or {}).get("data", {}), _summary_of(data), *_encoded_from(data)]
     digest = None
     for record in known:
         if (record.get("size"), record.get("mtime_ns")) == (status.st_size, status.st_mtime_ns):
@@ -116,6 +116,18 @@ def _summary_of(data: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return entry if isinstance(entry, dict) else {}
+
+
+def _encoded_from(data: Path) -> list[dict[str, Any]]:
+    """The data files that the tokens in the cache beside the data were made of."""
+    records = []
+    for path in sorted(data.with_name(f"{data.stem}.cache").glob("tokens-*/meta.json")):
+        try:
+            meta = json.loads(path.read_text(encoding="utf-8"))
+            records.append({**meta["state"], "sha256": meta["data_sha256"]})
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return records
 
 
 def _sha256(path: Path) -> str:

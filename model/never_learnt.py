@@ -42,12 +42,15 @@ def names_of_record(record: dict[str, Any]) -> HeldOutNames:
 
 def names_of_dataset(dataset: TokenDataset) -> HeldOutNames:
     """What this corpus holds out: repositories of which nothing is learnt, and files of the others."""
-    learnt = set(_repositories(dataset.train))
-    names = list(zip(_repositories(dataset.held_out), dataset.held_out.paths, strict=True))
-    return HeldOutNames(
-        frozenset(repository for repository, _ in names if repository not in learnt),
-        frozenset(name for name in names if name[0] in learnt),
-    )
+    train, held_out = dataset.train, dataset.held_out
+    learnt = {train.repositories[number] for number in np.unique(train.repository)}
+    watched = {int(number) for number in np.unique(held_out.repository)}
+    shared = {number for number in watched if held_out.repositories[number] in learnt}
+    files: frozenset[tuple[str, str]] = frozenset()
+    if shared:  # the paths of a large corpus are read only where they are needed
+        documents = zip(held_out.repository.tolist(), held_out.paths, strict=True)
+        files = frozenset((held_out.repositories[n], path) for n, path in documents if n in shared)
+    return HeldOutNames(frozenset(held_out.repositories[number] for number in watched - shared), files)
 
 
 def leave_out(dataset: TokenDataset, names: HeldOutNames) -> tuple[TokenDataset, int]:

@@ -65,16 +65,20 @@ class Muon(torch.optim.Optimizer):
             for (rows, columns), pairs in by_shape.items():
                 # GPT-2 stores (inputs, outputs): an update of unit spectral norm per output is scaled by this
                 rate = group["lr"] * math.sqrt(max(1.0, columns / rows))
-                steps = self._orthogonalized(
-                    [update if rows <= columns else update.mT for _, update in pairs]
-                )
+                steps = self._steps([update for _, update in pairs])
                 for (part, _), step in zip(pairs, steps, strict=True):
-                    step = step if rows <= columns else step.mT
                     if len(part) < rows:  # this rank holds some rows of the weight
                         step = rows_of_rank(step, self.ranks)
                     if self.found_inf is not None:
                         step = torch.where(self.found_inf > 0, 0.0, step)
                     part.add_(step, alpha=-rate)
+
+    def _steps(self, updates: list[Tensor]) -> Tensor:
+        """Updates of one shape, (inputs, outputs) each -> their directions (M, inputs, outputs)."""
+        inputs, outputs = updates[0].shape
+        if inputs <= outputs:
+            return self._orthogonalized(updates)
+        return self._orthogonalized([update.mT for update in updates]).mT
 
     def _orthogonalized(self, updates: list[Tensor]) -> Tensor:
         """The updates (M, rows, columns) after the iteration, of which every rank does its part."""

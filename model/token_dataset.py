@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from document_paths import DocumentPaths
 from numpy.typing import NDArray
 from source_files import SPLITS, SourceFile, SourceFilesError, iter_source_files, load_documents
 from text_encoder import EncoderError, TextEncoder
@@ -31,7 +32,7 @@ from text_encoder import EncoderError, TextEncoder
 if TYPE_CHECKING:
     from datasets import Dataset
 
-FORMAT = 2  # of the cached files
+FORMAT = 3  # of the cached files
 BATCH_CHARACTERS = (
     1_000_000  # handed to a thread at a time: large beside the hand-over, small beside the memory
 )
@@ -56,7 +57,7 @@ class TokenSplit:
     text_bytes: NDArray[np.int64]  # (D,) length of its text in UTF-8
     repository: NDArray[np.int32]  # (D,) index into repositories
     repositories: list[str]
-    paths: list[str]
+    paths: Sequence[str]
     origin: NDArray[np.int32] | None = None  # (D,) index into origins
     origins: Sequence[tuple[str, str]] = ()  # commit and licence, "" where unknown
     kept: NDArray[np.int64] | None = None  # the documents to learn from, where these are not all
@@ -167,7 +168,7 @@ class SplitWriter:
         self.paths.append(file.path)
 
     def close(self) -> dict[str, Any]:
-        """Write what remains. Returns the names: of repositories, commits, licences and paths."""
+        """Write what remains. Returns the names: of repositories, commits and licences."""
         self.file.flush()
         os.fsync(self.file.fileno())
         self.file.close()
@@ -175,8 +176,8 @@ class SplitWriter:
         np.save(self.folder / f"{self.split}.text_bytes.npy", np.array(self.text_bytes, np.int64))
         np.save(self.folder / f"{self.split}.repository.npy", np.array(self.repository, np.int32))
         np.save(self.folder / f"{self.split}.origin.npy", np.array(self.origin, np.int32))
-        names = {"repositories": list(self.repositories), "origins": list(self.origins)}
-        return {**names, "paths": self.paths}
+        _write_json(self.folder / f"{self.split}.paths.json", self.paths)
+        return {"repositories": list(self.repositories), "origins": list(self.origins)}
 
 
 def _encode_whole(
@@ -292,7 +293,7 @@ def _load(folder: Path, meta: dict[str, Any]) -> TokenDataset:
             text_bytes=np.load(folder / f"{name}.text_bytes.npy"),
             repository=np.load(folder / f"{name}.repository.npy"),
             repositories=names[name]["repositories"],
-            paths=names[name]["paths"],
+            paths=DocumentPaths(folder / f"{name}.paths.json"),
             origin=np.load(folder / f"{name}.origin.npy"),
             origins=[(commit, licence) for commit, licence in names[name]["origins"]],
         )
@@ -317,7 +318,7 @@ def _read_meta(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def _write_json(path: Path, content: dict[str, Any] | list[str]) -> None:
     beside = path.with_name(f"{path.name}.partial")
     with beside.open("w", encoding="utf-8", newline="\n") as file:
         json.dump(content, file, ensure_ascii=False, indent=1)

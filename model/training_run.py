@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 LOG_ROWS = 500  # rows of training_log.jsonl in a run, whatever its length
 CHECKPOINT_SECONDS = 30.0  # between two checkpoints, and longer where saving takes more than 2 % of it
 CHECKPOINT_SHARE = 0.02
+CHECKPOINTS = 6  # at least, in a run of less than three minutes
 MOST_RESTARTS = 3  # of a diverging run, at half the learning rate each time
 
 
@@ -254,7 +255,7 @@ class Run:
 
     def _save_interval(self) -> float:
         budget = self.plan.seconds or self.plan.steps * self.plan.seconds_per_step
-        return max(min(CHECKPOINT_SECONDS, budget / 8), self.save_seconds / CHECKPOINT_SHARE)
+        return max(min(CHECKPOINT_SECONDS, budget / CHECKPOINTS), self.save_seconds / CHECKPOINT_SHARE)
 
     # Saving
 
@@ -345,8 +346,11 @@ class Run:
         return measured
 
     def _glimpse(self) -> None:
+        weights = self.trainer.weights()  # of all ranks
+        if not self.ranks.first:
+            return
         tokenizer = self.folder.read_tokenizer()
         end, seed = self.dataset.end_of_text_id, self.rows.seed
-        text = glimpse(self.trainer.model, tokenizer, end, seed)
+        text = glimpse(self.plan.shape, weights, tokenizer, end, seed)
         self.log.add({"step": self.timetable.step, "sample": text})
         self.progress.show_sample(text)

@@ -84,7 +84,7 @@ def test_a_file_in_pieces_is_one_document(
     pieces = encode_corpus(data, tokenizer_folder, tmp_path / "data.cache", threads=2)
     assert np.array_equal(whole.train.tokens, pieces.train.tokens)
     assert np.array_equal(whole.train.offsets, pieces.train.offsets)
-    assert whole.held_out.paths == pieces.held_out.paths
+    assert list(whole.held_out.paths) == list(pieces.held_out.paths)
 
 
 def test_the_number_of_threads_changes_nothing(
@@ -108,7 +108,7 @@ def test_without_held_out_documents_that_split_is_empty(tokenizer_folder: Path, 
     dataset = encode_corpus(data, tokenizer_folder, tmp_path / "cache", threads=1)
     assert len(dataset.held_out.tokens) == 0
     assert dataset.held_out.offsets.tolist() == [0]
-    assert dataset.held_out.paths == []
+    assert list(dataset.held_out.paths) == []
 
 
 def test_ids_beyond_16_bits_are_kept(
@@ -191,7 +191,9 @@ def test_nothing_but_the_tokens_stays_in_the_cache(
     assert [path.name[:7] for path in cache.iterdir()] == ["tokens-"]
 
 
-@pytest.mark.parametrize("name", ["meta.json", "train.tokens", "names.json", "held_out.offsets.npy"])
+@pytest.mark.parametrize(
+    "name", ["meta.json", "train.tokens", "names.json", "train.paths.json", "held_out.offsets.npy"]
+)
 def test_a_damaged_cache_is_made_again(
     name: str, data_txt: Path, tokenizer_folder: Path, cache: Path, tmp_path: Path, encoded_at: list[Path]
 ) -> None:

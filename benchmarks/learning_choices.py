@@ -1,0 +1,217 @@
+"""What does a short run learn best with? Held-out bits per byte of runs that differ in one choice or a few.
+
+    python benchmarks/learning_choices.py --shape 3 3 192 --steps 500
+    python benchmarks/learning_choices.py --variants base momentum=0.9 momentum=0.9+muon=0.045 normuon
+    python benchmarks/learning_choices.py --shape 4 4 256 --steps 300 --variants base momentum=0.95+muon=0.03
+    python benchmarks/learning_choices.py --list                           # the choices, a line each
+
+Each variant is a run of model/train.py's own trainer over --steps steps of 2,048 tokens, in a process of its
+own: the same first weights, order of data and held-out files for all. A variant that changes the rows of a
+step or their context makes as many more or fewer steps, so that all see the same number of tokens.
+Finished variants are kept in --work and not run again. Prints a row each: bits per byte, as a share of
+base's, the mean training loss of the last tenth in nats per token, CPU seconds and tokens per CPU second of
+stepping. The bits per byte do not depend on how busy the machine is, and on one thread not on its speed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from journey import PROJECT, HelpFormatter
+
+sys.path.insert(0, str(PROJECT / "model"))
+
+if TYPE_CHECKING:
+    from token_dataset import TokenDataset
+
+# What benchmarks/LOG.md calls untried, beside what is in use
+VARIANTS = (
+    *("base", "normuon", "unigram=8", "z-loss=1e-4", "masks", "unlearnt-starts", "ramp=2", "tail=0.1"),
+    *("ema=0.98", "rows=4", "rows=16", "context=128", "context=512", "unshuffled-rows", "epochs=4"),
+    *("fim=0.5", "short-first=0.7", "sinusoids=0.02", "positions=0", "wpe-rate=0.1"),
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one variant came to."""
+
+    variant: str
+    bits_per_byte: float
+    last_loss: float
+    steps: int
+    tokens: int
+    cpu_seconds: float
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data.txt"), help="documents")
+    parser.add_argument("--tokenizer", type=Path, default=Path("tokenizer"), help="folder of the tokenizer")
+    parser.add_argument(
+        "--cache", type=Path, help="encoded tokens (default: beside the data, as model/train.py)"
+    )
+    parser.add_argument("--shape", type=int, nargs=3, default=[3, 3, 192], help="layers heads width")
+    parser.add_argument("--steps", type=int, default=500, help="of 2,048 tokens")
+    parser.add_argument(
+        "--variants", nargs="+", default=list(VARIANTS), help="choices as name or name=value, joined by +"
+    )
+    parser.add_argument("--held-out-kb", type=int, default=300, help="of held-out files to score")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument(
+        "--work", type=Path, default=Path("learning_choices"), help="folder of what is finished"
+    )
+    parser.add_argument("--list", action="store_true", help="name the choices and stop")
+    parser.add_argument("--run", help=argparse.SUPPRESS)  # one variant, in a process of its own
+    return parser
+
+
+def corpus(options: argparse.Namespace) -> TokenDataset:
+    from token_dataset import encode_corpus
+
+    cache = options.cache or options.data.with_name(f"{options.data.stem}.cache")
+    return encode_corpus(options.data, options.tokenizer, cache, threads=options.threads)
+
+
+def run_variant(options: argparse.Namespace, variant: str) -> Trained:
+    """Train with these choices and score the weights that come out."""
+    import torch
+    from budget import Plan
+    from gpt2 import Shape
+    from held_out import sample_files, score
+    from learning_variants import ADAPTING, PREPARING, STEP_TOKENS, Preparation, Trial, parse_variant
+    from machine import find_machine
+    from packing import PackedRows
+    from schedule import Timetable
+    from training import Trainer
+
+    machine = find_machine("cpu", "auto", options.threads)
+    torch.set_num_threads(options.threads)
+    choices = parse_variant(variant)
+    made_of = Preparation(corpus(options), context=256, tokens=options.steps * STEP_TOKENS)
+    for name, value in choices.items():
+        if name in PREPARING:
+            PREPARING[name](made_of, value)
+    dataset, context = made_of.dataset, made_of.context
+    rows = made_of.rows or max(1, round(STEP_TOKENS / context))
+    steps = max(1, round(made_of.tokens / (rows * context)))
+    n_layer, n_head, n_embd = options.shape
+    shape = Shape(n_layer, n_head, n_embd, context, dataset.vocab_size)
+    plan = Plan(shape, rows, rows, steps, None, seconds_per_step=0.0, memory=0.0)
+    packed = PackedRows(dataset.train, context, made_of.seed, made_of.turning)
+    timetable = Timetable(steps)
+    trainer = Trainer(plan, machine, packed, timetable, made_of.seed)
+    trial = Trial(trainer, dataset)
+    for name, value in choices.items():
+        if name in ADAPTING:
+            ADAPTING[name](trial, value)
+    losses = []
+    started = time.process_time()
+    while not timetable.done:
+        for prepare in trial.before:
+            prepare(timetable.step)
+        losses.append(float(trainer.step()))
+        for follow in trial.after:
+            follow()
+    for finish in trial.finally_:
+        finish()
+    cpu_seconds = time.process_time() - started
+    files = sample_files(dataset.held_out, 1000 * options.held_out_kb)
+    measured = score(trainer.model, dataset.held_out, files, dataset.end_of_text_id)
+    last = losses[-max(1, steps // 10) :]
+    return Trained(
+        variant,
+        round(measured.bits_per_byte, 4),
+        round(math.fsum(last) / len(last), 4),
+        steps,
+        steps * rows * context,
+        round(cpu_seconds, 1),
+    )
+
+
+def kept_in(options: argparse.Namespace) -> Path:
+    """The file of what is finished with this data, tokenizer, shape, length and sample."""
+    dataset = corpus(options)
+    shape = "x".join(map(str, options.shape))
+    names = (dataset.data_sha256[:8], dataset.tokenizer_sha256[:8], shape, options.steps, options.held_out_kb)
+    work: Path = options.work
+    return work / f"{'-'.join(map(str, names))}.jsonl"
+
+
+def read_kept(path: Path) -> dict[str, Trained]:
+    if not path.exists():
+        return {}
+    records: list[dict[str, Any]] = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return {record["variant"]: Trained(**record) for record in records}
+
+
+def table(results: list[Trained], base: Trained | None) -> str:
+    """A row for each variant, in the order in which they were asked for."""
+    width = max(len(result.variant) for result in results) + 2
+    header = ("bits/byte", "of base", "last loss", "steps", "CPU s", "tokens/s")
+    lines = [f"{'':<{width}}" + "".join(f"{name:>11}" for name in header)]
+    for result in results:
+        share = f"{result.bits_per_byte / base.bits_per_byte:.4f}" if base else ""
+        figures = (
+            f"{result.bits_per_byte:.4f}",
+            share,
+            f"{result.last_loss:.4f}",
+            f"{result.steps:,}",
+            f"{result.cpu_seconds:,.1f}",
+            f"{result.tokens / max(result.cpu_seconds, 0.1):,.0f}",
+        )
+        lines.append(f"{result.variant:<{width}}" + "".join(f"{figure:>11}" for figure in figures))
+    return "\n".join(lines)
+
+
+def list_choices() -> None:
+    from learning_variants import ADAPTING, PREPARING
+
+    for name, choice in {**PREPARING, **ADAPTING}.items():
+        print(f"{name:<18}{(choice.__doc__ or '').splitlines()[0]}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = build_parser().parse_args(argv)
+    if options.list:
+        list_choices()
+        return 0
+    if options.run:
+        print(json.dumps(asdict(run_variant(options, options.run))))
+        return 0
+    from learning_variants import parse_variant
+
+    for variant in options.variants:
+        try:
+            parse_variant(variant)
+        except ValueError as error:
+            raise SystemExit(f"error: --variants {variant}: {error}") from None
+    options.work.mkdir(parents=True, exist_ok=True)
+    kept = kept_in(options)
+    results = read_kept(kept)
+    arguments = sys.argv[1:] if argv is None else argv
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+    for variant in options.variants:
+        if variant in results:
+            continue
+        command = [sys.executable, __file__, *arguments, "--run", variant]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+        results[variant] = Trained(**json.loads(done.stdout.splitlines()[-1]))
+        with kept.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(asdict(results[variant])) + "\n")
+        print(results[variant], file=sys.stderr, flush=True)
+    print(table([results[variant] for variant in options.variants], results.get("base")))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
