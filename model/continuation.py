@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from clean_end import clean_end
 from ending import Search, string_ends
-from open_brackets import closers, place_of, start_of_logical_line
-from python_parser import is_complete, is_viable
+from open_brackets import closers, place_of
+from python_parser import is_viable
+from reading import Reading
 from stopping import place_to_stop
-from unfinished_line import objection
-from valid_code import Standing, indentation_fits, judge
+from valid_code import Standing, holds, indentation_fits, judge
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,6 +43,7 @@ class Step:
     closing: bytes
     decoder: tuple[bytes, int]
     logits: Tensor
+    reading: Reading | None
     log_probability: float = 0.0
     banned: set[int] = field(default_factory=set)  # tokens that led nowhere here
 
@@ -53,7 +54,6 @@ class Line:
 
     step: int  # the first of the steps after it
     standing: Standing
-    begins: int  # where the logical line after it begins, which may be a bracket's that is still open
     tries: int = 0  # at the line after it
 
 
@@ -79,14 +79,17 @@ class Continuation:
     finished: bool = False
     steps: list[Step] = field(default_factory=list)  # since the last line that cannot be taken back
     lines: list[Line] = field(default_factory=list)  # from that one on; none: nothing is judged
+    near: str = ""  # the end of the prompt from its last top-level statement on, where lines are judged
+    reading: Reading | None = None  # of the text from the last top-level statement on, where it is known
     decoder: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace")
     )
 
     def guard(self, standing: Standing) -> None:
         """Judge every line from here on; standing: that of the prompt."""
-        begins = standing.start + start_of_logical_line(self.prompt[standing.start :])
-        self.lines = [Line(0, standing, begins)]
+        self.near = self.prompt[standing.start :]
+        self.reading = Reading().after(self.near)
+        self.lines = [Line(0, standing.without_statements_before(self.prompt))]
 
     @property
     def tries(self) -> int:
@@ -103,8 +106,8 @@ class Continuation:
         self.newest = logits if keep_logits else None
         if self.lines:
             counts = len(self.ids), len(self.raw), self.tokens
-            said = self.decoder.getstate(), logits, self.log_probability
-            self.steps.append(Step(*counts, self.owed, self.closing, *said))
+            owed = self.owed, self.closing, self.decoder.getstate()
+            self.steps.append(Step(*counts, *owed, logits, self.reading, self.log_probability))
 
     def score(self, token_id: int) -> None:
         """Add the log-probability of the token that was taken, by the model itself: at temperature 1."""
@@ -114,7 +117,7 @@ class Continuation:
 
     def end(self, token_id: int) -> bool:
         """Take the end-of-text token; False where the text cannot end."""
-        if self.lines and not is_complete(self.prompt + self.raw, 0):
+        if self.lines and not holds(self.near + self.raw, self.lines[-1].standing):
             self.steps[-1].banned.add(token_id)
             self.lines[-1].tries += 1  # else a model with nothing else left to say would go on for ever
             if self.lines[-1].tries > MOST_TRIES:
@@ -146,11 +149,10 @@ class Continuation:
 
     def stop_where_asked(self) -> None:
         """End the text after the function or statement that was asked for."""
-        begins = self.lines[0].standing.start if self.lines else 0
-        text = (self.prompt + self.raw)[begins:]
-        place = place_to_stop(text, len(self.prompt) - begins, self.stop)
+        prompt = self.near if self.lines else self.prompt
+        place = place_to_stop(prompt + self.raw, len(prompt), self.stop)
         if place is not None:
-            self.raw = self.raw[: max(0, place + begins - len(self.prompt))]
+            self.raw = self.raw[: max(0, place - len(prompt))]
             self.ended = True
             self.final = len(self.raw.rstrip("\n"))
             self.finish()
@@ -161,8 +163,8 @@ class Continuation:
         return self.final if isinstance(self.final, str) else self.raw[: self.final]
 
     def since(self, place: int) -> str:
-        """The end of the prompt and what was written after it, from a place on."""
-        return self.prompt[place:] + self.raw[max(0, place - len(self.prompt)) :]
+        """The near end of the prompt and what was written after it, from a place on."""
+        return self.near[place:] + self.raw[max(0, place - len(self.near)) :]
 
     def keep(self, added: str) -> None:
         """Let everything stay that was written; newlines at its end wait until something follows."""
@@ -171,10 +173,15 @@ class Continuation:
 
     def is_good(self, added: str) -> bool:
         """Judge what was added; take the text back where it is not good."""
+        if self.reading is not None:
+            reading = self.reading.after(added)
+            if reading is not None and self.decoder.getstate()[0] and not reading.takes_any_letter:
+                reading = None  # half of a letter: one that is part of names is too rare to wait for
+            if reading is None and not self.closing:
+                self.refuse()
+                return False
+            self.reading = reading
         if "\n" in added and not self.accept_line():
-            return False
-        if (wrong := self.objected_step()) is not None:
-            self.take_back(wrong)
             return False
         unsettled = self.tokens - self.first_tokens
         if unsettled >= OPEN_TOKENS and unsettled % EVERY == 0 and not self.closing:
@@ -193,34 +200,35 @@ class Continuation:
     def accept_line(self) -> bool:
         """Judge the text up to its last line end, and the indentation after it."""
         end = self.raw.rfind("\n") + 1
-        text, last = self.prompt + self.raw[:end], self.lines[-1]
+        text, last = self.near + self.raw[:end], self.lines[-1]
         standing = judge(text, last.standing)
         if standing is None:
             self.correct(self.first_error())
             return False
-        if not indentation_fits(text, self.raw[end:], standing):
+        if self.reading is None and not indentation_fits(text, self.raw[end:], standing):
             self.take_back(len(self.steps) - 1)
             return False
-        if standing.opened_at is None or standing.opened_at < len(self.prompt):
+        if standing.opened_at is None or standing.opened_at < len(self.near):
             self.steps.clear()
             self.lines.clear()
             self.final = len(self.raw[:end].rstrip("\n"))
-        begins = last.begins + start_of_logical_line(text[last.begins :])
-        self.lines.append(Line(len(self.steps), standing, begins))
+        self.lines.append(Line(len(self.steps), standing))
+        if self.reading is None:
+            self.reading = Reading().after(self.since(standing.start))
         return True
 
-    def objected_step(self) -> int | None:
-        """The step of the token with which the line that is being written went wrong, if one did."""
-        line = self.since(self.lines[-1].begins)
-        indentation = len(line) - len(line.lstrip())
-        place = objection(line[indentation:])
-        if place is None:
-            return None
-        return self.step_at(self.lines[-1].begins + indentation + place)
+    def refuse(self) -> None:
+        """Take the newest token back alone: no program goes on with it."""
+        step = self.steps[-1]
+        if self.ids[step.ids] in step.banned:  # nothing else is left to say
+            self.take_back(len(self.steps) - 1)
+        else:
+            step.banned.add(self.ids[step.ids])
+            self.restore(len(self.steps) - 1)
 
     def step_at(self, place: int) -> int | None:
         """The step that wrote the character at a place of the text; None for what is settled."""
-        place -= len(self.prompt)
+        place -= len(self.near)
         before = [index for index, step in enumerate(self.steps) if step.characters <= place]
         return before[-1] if before else None
 
@@ -231,7 +239,7 @@ class Continuation:
         low, high = line.step, len(self.steps) - 1  # the state before `low` is viable, before `high + 1` not
         while low < high:
             middle = (low + high + 1) // 2
-            text = (self.prompt + self.raw[: self.steps[middle].characters])[start:]
+            text = (self.near + self.raw[: self.steps[middle].characters])[start:]
             place = place_of(text)
             if place.string or is_viable(text, place, flags):
                 low = middle
@@ -243,14 +251,14 @@ class Continuation:
         """The step that opened what is still open, if that was since the last settled line."""
         start = self.lines[-1].standing.start
         opened_at = place_of(self.since(start)).opened_at
-        if opened_at is None or start + opened_at < len(self.prompt):
+        if opened_at is None or start + opened_at < len(self.near):
             return None
         return self.step_at(start + opened_at)
 
     def correct(self, wrong: int) -> None:
         """Take a line back to its first wrong step, or end the string that the line ended in."""
         start = self.lines[-1].standing.start
-        place = place_of((self.prompt + self.raw[: self.steps[wrong].characters])[start:])
+        place = place_of((self.near + self.raw[: self.steps[wrong].characters])[start:])
         opened = self.step_at(start + place.string[0]) if place.string else None
         line = self.line_of(wrong)
         is_tried_often = line.tries >= MOST_TRIES or line.tries % TRIES_BEFORE_HALF == TRIES_BEFORE_HALF - 1
@@ -267,7 +275,7 @@ class Continuation:
         start, flags = self.lines[-1].standing.start, self.lines[-1].standing.flags
         for step in range(last, opened, -1):
             characters = self.steps[step].characters if step < len(self.steps) else len(self.raw)
-            text = (self.prompt + self.raw[:characters])[start:]
+            text = (self.near + self.raw[:characters])[start:]
             place = place_of(text)
             end = next(string_ends(text, place.string), None) if place.string else ""
             if end is None or (string_only and not place.string):
@@ -308,6 +316,7 @@ class Continuation:
         self.raw = self.raw[: state.characters]
         self.tokens, self.owed, self.closing = state.tokens, state.owed, state.closing
         self.log_probability, self.newest = state.log_probability, state.logits
+        self.reading = state.reading
         self.decoder.setstate(state.decoder)
 
     def finish(self) -> None:
@@ -317,27 +326,19 @@ class Continuation:
         self.finished = True
         if not self.lines:
             return
-        judged = self.prompt + self.raw
-        places = [len(judged), *(len(self.prompt) + step.characters for step in reversed(self.steps))]
-        text = clean_end(judged, len(self.prompt), self.lines[-1].standing, places, is_whole=self.ended)
-        self.final = text[len(self.prompt) :]
+        judged = self.near + self.raw
+        ends = {step.characters: step.reading for step in self.steps} | {len(self.raw): self.reading}
+        places = [(len(self.near) + end, ends[end]) for end in sorted(ends, reverse=True)]
+        text = clean_end(judged, len(self.near), self.lines[-1].standing, places, is_whole=self.ended)
+        self.final = text[len(self.near) :]
 
     def could_go_on(self, spelling: bytes, *, as_comment: bool) -> bool:
-        """Whether Python could go on after these bytes: asked where tokens were taken back, for an answer
-        of the compiler is quicker than a line of the model's."""
-        added = spelling[min(len(self.owed), len(spelling)) :].decode(errors="ignore")
-        text = self.since(self.lines[-1].begins) + added
-        if "\n" not in added:
-            if not as_comment and place_of(text).in_comment:
-                return False
-            if objection(text.lstrip()) is not None:
-                return False
-        standing, end = self.lines[-1].standing, len(self.raw) + added.rfind("\n") + 1
-        text = self.prompt + self.raw + added
-        if "\n" in added:
-            end += len(self.prompt)
-            judged = judge(text[:end], standing)
-            return judged is not None and indentation_fits(text[:end], text[end:], judged)
-        statement = text[standing.start :]
-        place = place_of(statement)
-        return place.string is not None or is_viable(statement, place, standing.flags)
+        """Whether Python could go on after these bytes: asked where tokens were taken back."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        decoder.setstate(self.decoder.getstate())
+        added = decoder.decode(spelling[min(len(self.owed), len(spelling)) :])
+        reading = self.reading.after(added) if self.reading else None
+        if reading is None:
+            return self.reading is None
+        is_half = bool(decoder.getstate()[0])
+        return (reading.takes_any_letter or not is_half) and (as_comment or not reading.in_comment)
