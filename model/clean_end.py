@@ -38,6 +38,12 @@ def clean_end(text: str, prompt: int, standing: Standing, places: list[Place], *
     return text
 
 
+def shared(one: str, other: str) -> int:
+    """The length of the beginning that two texts share."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
 def with_last_line(text: str, standing: Standing, places: list[Place], *, is_whole: bool) -> Iterator[str]:
     """The text with as much of the line that is being written as something short completes."""
     in_line = [(place, reading) for place, reading in places if text[standing.end : place].strip()]

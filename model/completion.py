@@ -122,10 +122,7 @@ class Completer:
             if sample.could_go_on(spelling, as_comment=choice >= CHOICES_BEFORE_COMMENT):
                 return token_id
             sample.banned.add(token_id)
-        spellings = enumerate(self.vocabulary.token_bytes)
-        sample.banned.update(
-            number for number, spelling in spellings if not sample.could_go_on(spelling, as_comment=True)
-        )
+        sample.ban_all_but_possible(self.vocabulary.token_bytes)
         return self.choose(logits, [sample], decoding)[0]
 
     def add(self, sample: Continuation, token_id: int) -> bool:

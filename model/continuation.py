@@ -7,17 +7,19 @@ lines since a bracket or a string was opened that does not close. What has been 
 from __future__ import annotations
 
 import codecs
+from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
-from clean_end import clean_end
+from clean_end import clean_end, shared
 from ending import Search, string_ends
 from open_brackets import closers, place_of
 from python_parser import is_viable
 from reading import Reading
 from stopping import place_to_stop
 from valid_code import Standing, holds, indentation_fits, judge
+from way_back import Line, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,31 +32,11 @@ EVERY = 8  # tokens this is looked at
 # Then the text goes back to the last line that is settled, and after as many tries there it ends.
 TRIES_BEFORE_HALF = 8
 MOST_TRIES = 64
-
-
-@dataclass
-class Step:
-    """The state before a token, and what the model says there: (1, V)."""
-
-    ids: int
-    characters: int
-    tokens: int
-    owed: bytes
-    closing: bytes
-    decoder: tuple[bytes, int]
-    logits: Tensor
-    reading: Reading | None
-    log_probability: float = 0.0
-    banned: set[int] = field(default_factory=set)  # tokens that led nowhere here
-
-
-@dataclass
-class Line:
-    """A line end that was accepted."""
-
-    step: int  # the first of the steps after it
-    standing: Standing
-    tries: int = 0  # at the line after it
+# Why tokens are lost.
+REFUSED = "refused at once, which costs no pass"
+WRONG = "taken back with a line that was wrong"
+ENDLESS = "taken back to where a string or bracket could be closed"
+CUT_OFF = "cut off at the end"
 
 
 @dataclass
@@ -70,6 +52,7 @@ class Continuation:
     closing: bytes = b""  # what the model has to write next, because something never closed
     tokens: int = 0
     passes: int = 0  # through the model, those for lines taken back included
+    taken_back: Counter[str] = field(default_factory=Counter)  # tokens, by the reason
     window: int = 0  # the first of the ids that the model sees
     raw: str = ""  # all that it has written so far
     final: int | str = 0  # how much of that stays, and at the end the completion itself
@@ -224,7 +207,7 @@ class Continuation:
             self.take_back(len(self.steps) - 1)
         else:
             step.banned.add(self.ids[step.ids])
-            self.restore(len(self.steps) - 1)
+            self.restore(len(self.steps) - 1, REFUSED)
 
     def step_at(self, place: int) -> int | None:
         """The step that wrote the character at a place of the text; None for what is settled."""
@@ -283,7 +266,7 @@ class Continuation:
             end += "" if string_only else closers(place)
             if Search(flags, 20).ending(text + end) is not None:
                 if step < len(self.steps):
-                    self.restore(step)
+                    self.restore(step, ENDLESS)
                     self.steps[step].closing = end.encode()
                 self.closing = end.encode()
                 return True
@@ -307,11 +290,12 @@ class Continuation:
         """The line that a step belongs to."""
         return next(line for line in reversed(self.lines) if line.step <= step)
 
-    def restore(self, step: int) -> None:
+    def restore(self, step: int, why: str = WRONG) -> None:
         """Be again in the state before a step's token."""
         self.lines = [line for line in self.lines if line.step <= step]
         del self.steps[step + 1 :]
         state = self.steps[step]
+        self.taken_back[why] += self.tokens - state.tokens
         del self.ids[state.ids :]
         self.raw = self.raw[: state.characters]
         self.tokens, self.owed, self.closing = state.tokens, state.owed, state.closing
@@ -331,6 +315,24 @@ class Continuation:
         places = [(len(self.near) + end, ends[end]) for end in sorted(ends, reverse=True)]
         text = clean_end(judged, len(self.near), self.lines[-1].standing, places, is_whole=self.ended)
         self.final = text[len(self.near) :]
+        kept = shared(text, judged) - len(self.near)
+        lost = [step for step in self.steps if step.characters >= kept]
+        self.taken_back[CUT_OFF] += len(lost) if self.raw[kept:].strip() else 0
+
+    def ban_all_but_possible(self, spellings: list[bytes]) -> None:
+        """Leave those tokens of the vocabulary that Python could go on with, by their beginnings first."""
+        paid = len(self.owed)
+        beginnings: dict[bytes, bool] = {}
+        for token_id, spelling in enumerate(spellings):
+            for length in (paid + 1, paid + 2, len(spelling)):
+                beginning = spelling[:length]
+                known = beginnings.get(beginning)
+                if known is None:
+                    known = self.could_go_on(beginning, as_comment=True) or beginning[-1:] > b"\x7f"
+                    beginnings[beginning] = known
+                if not known:
+                    self.banned.add(token_id)
+                    break
 
     def could_go_on(self, spelling: bytes, *, as_comment: bool) -> bool:
         """Whether Python could go on after these bytes: asked where tokens were taken back."""

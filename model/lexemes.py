@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 import sys
-from functools import cache
+from functools import cache, lru_cache
 
 LEXEME = re.compile(
     r"""(?P<blanks>[ \t\f]+) | (?P<string>[rRbBuUfFtT]{0,2}(?:'''|\"""|'|")) | (?P<word>[^\W\d]\w*)
@@ -55,6 +55,15 @@ GLUED = ("and", "else", "for", "if", "in", "is", "not", "or")  # words that may 
 ESCAPE = r"x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|N\{[^}'\"\n]*\}|[^xuUN]"
 HALF_ESCAPE = re.compile(r"\\(?:x[\da-fA-F]?|u[\da-fA-F]{0,3}|U[\da-fA-F]{0,7}|N(?:\{[^}'\"\n]*)?)?")
 ESCAPE_IN_BYTES = r"x[\da-fA-F]{2}|[^x]"
+
+
+@lru_cache(maxsize=8192)
+def grown(word: str) -> tuple[str, ...]:
+    """The terminals that a word may become: grown("i") -> ("if", "import", "in", "is", "NAME")"""
+    found = [key for key in sorted(KEYWORDS | SOFT) if key.startswith(word)]
+    found += ["CONSTANT" for constant in CONSTANTS if constant.startswith(word)]
+    found += [kind for prefix, kind in PREFIXES.items() if prefix.startswith(word.lower())]
+    return (*dict.fromkeys(found), "NAME")
 
 
 @cache

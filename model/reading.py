@@ -30,6 +30,7 @@ from lexemes import (
     PREFIXES,
     SOFT,
     body,
+    grown,
     number_at,
 )
 from openings import MOST_OPEN, Open
@@ -140,7 +141,7 @@ class Reading:
                 return end
             case "word":
                 if is_last:
-                    return self.wait(text, place, *self.grown(lexeme))
+                    return self.wait(text, place, *grown(lexeme))
                 return end if self.read_word(lexeme) else None
             case "operator":
                 in_field = self.open is not None and self.open.kind == "FIELD"
@@ -166,14 +167,6 @@ class Reading:
         if lexeme == "\\":  # and no line end: not yet
             return self.wait(text, place, *self.state.terminals) if is_last and self.state else None
         return end
-
-    def grown(self, word: str) -> list[str]:
-        """The terminals that a word may become."""
-        found = [key for key in KEYWORDS if key.startswith(word)]
-        found += ["CONSTANT" for constant in CONSTANTS if constant.startswith(word)]
-        found += [kind for prefix, kind in PREFIXES.items() if prefix.startswith(word.lower())]
-        found += [soft for soft in SOFT if soft.startswith(word)]
-        return [*found, "NAME"]
 
     def read_word(self, word: str) -> bool:
         if not word.isascii() and not word.isidentifier():

@@ -17,7 +17,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType
 
 from ending import INDENTATION, NONLOCAL, OPENS_BLOCK, Search, deeper, names_in
@@ -191,6 +191,9 @@ def judge(text: str, standing: Standing) -> Standing | None:
     added = text[standing.end :]
     if not added.strip() and not standing.ending and standing.end and text[standing.end - 1] == "\n":
         return Standing(start, len(text), "", flags, None, standing.before)
+    is_blank = not added.strip(" \n") and standing.opened_at is None and added.endswith("\n")
+    if is_blank and text[: standing.end].endswith("\n") and not text[: standing.end].endswith("\\\n"):
+        return replace(standing, end=len(text))
     begins_line = standing.end == 0 or text[standing.end - 1] == "\n"
     if begins_line and not standing.ending and not CONTINUES.match(added.lstrip("\n")):
         before = text[start : standing.end]
