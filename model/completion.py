@@ -70,6 +70,7 @@ class Completer:
         ]
         for sample in samples:
             if standing:
+                sample.suffix = suffix
                 sample.guard(standing)
         return samples
 

@@ -9,16 +9,19 @@ from __future__ import annotations
 import codecs
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
 from clean_end import clean_end, shared
 from ending import Search, string_ends
+from fill_in import closing_gap, fitting, longest_middle
 from open_brackets import closers, place_of
 from python_parser import is_viable
 from reading import Reading
 from stopping import place_to_stop
 from valid_code import Standing, holds, indentation_fits, judge
+from vocabulary import impossible
 from way_back import Line, Step
 
 if TYPE_CHECKING:
@@ -48,6 +51,7 @@ class Continuation:
     ids: list[int]  # all that the model has read: the prompt's tokens and its own
     owed: bytes  # the end of the prompt that the model still has to write again
     max_tokens: int
+    suffix: str | None = None  # what comes after the gap that this fills
     stop: str = "none"  # "function" or "statement": end when one is finished
     closing: bytes = b""  # what the model has to write next, because something never closed
     tokens: int = 0
@@ -100,7 +104,7 @@ class Continuation:
 
     def end(self, token_id: int) -> bool:
         """Take the end-of-text token; False where the text cannot end."""
-        if self.lines and not holds(self.near + self.raw, self.lines[-1].standing):
+        if self.lines and not self.may_end():
             self.steps[-1].banned.add(token_id)
             self.lines[-1].tries += 1  # else a model with nothing else left to say would go on for ever
             if self.lines[-1].tries > MOST_TRIES:
@@ -109,6 +113,13 @@ class Continuation:
         self.ended = True
         self.finish()
         return True
+
+    def may_end(self) -> bool:
+        """Whether the text is a program as it stands, with what comes after its gap where it fills one."""
+        text, standing = self.near + self.raw, self.lines[-1].standing
+        if self.suffix is not None:
+            return closing_gap(text, self.suffix, self.reading, standing) is not None
+        return holds(text, standing)
 
     def add(self, token_id: int, spelling: bytes) -> bool:
         """Take a token; False when the text was taken back instead and another is needed."""
@@ -313,6 +324,12 @@ class Continuation:
         judged = self.near + self.raw
         ends = {step.characters: step.reading for step in self.steps} | {len(self.raw): self.reading}
         places = [(len(self.near) + end, ends[end]) for end in sorted(ends, reverse=True)]
+        if self.suffix is not None:
+            middle = longest_middle(judged, len(self.near), self.suffix, places, self.lines[-1].standing)
+            middle = fitting(self.prompt, self.raw, self.suffix) if middle is None else middle
+            if middle is not None:
+                self.final = middle
+                return
         text = clean_end(judged, len(self.near), self.lines[-1].standing, places, is_whole=self.ended)
         self.final = text[len(self.near) :]
         kept = shared(text, judged) - len(self.near)
@@ -320,19 +337,8 @@ class Continuation:
         self.taken_back[CUT_OFF] += len(lost) if self.raw[kept:].strip() else 0
 
     def ban_all_but_possible(self, spellings: list[bytes]) -> None:
-        """Leave those tokens of the vocabulary that Python could go on with, by their beginnings first."""
-        paid = len(self.owed)
-        beginnings: dict[bytes, bool] = {}
-        for token_id, spelling in enumerate(spellings):
-            for length in (paid + 1, paid + 2, len(spelling)):
-                beginning = spelling[:length]
-                known = beginnings.get(beginning)
-                if known is None:
-                    known = self.could_go_on(beginning, as_comment=True) or beginning[-1:] > b"\x7f"
-                    beginnings[beginning] = known
-                if not known:
-                    self.banned.add(token_id)
-                    break
+        """Leave those tokens of the vocabulary that Python could go on with."""
+        self.banned.update(impossible(spellings, len(self.owed), partial(self.could_go_on, as_comment=True)))
 
     def could_go_on(self, spelling: bytes, *, as_comment: bool) -> bool:
         """Whether Python could go on after these bytes: asked where tokens were taken back."""

@@ -6,6 +6,7 @@ themselves: a token may end in the middle of a UTF-8 character, and only bytes c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -76,3 +77,24 @@ class Vocabulary:
             if spelling
             and (start.startswith(spelling) or (spelling.startswith(start) and token_id not in never_written))
         ]
+
+
+def impossible(spellings: list[bytes], skip: int, allows: Callable[[bytes], bool]) -> set[int]:
+    """The ids of the tokens that are not allowed; where a beginning of one is refused, so is the token.
+
+    skip: the bytes at the beginning of each that say nothing. A beginning that may end within a UTF-8
+    character is not asked about.
+    """
+    known: dict[bytes, bool] = {}
+    refused = set()
+    for token_id, spelling in enumerate(spellings):
+        for length in (skip + 1, skip + 2, len(spelling)):
+            beginning = spelling[:length]
+            if length < len(spelling) and not beginning.isascii():
+                continue
+            if beginning not in known:
+                known[beginning] = allows(beginning)
+            if not known[beginning]:
+                refused.add(token_id)
+                break
+    return refused
