@@ -39,12 +39,11 @@ LONGEST_STATEMENT = 1 << 19
 CONTINUES = re.compile(r"(?:[ \t\f#)\]}]|(?:else|elif|except|finally)\b)")
 STARTS = re.compile(r"^(?=[^\s#)\]}])(?!(?:else|elif|except|finally)\b)", re.MULTILINE)
 CLOSING = (")", "]", "}", "'", '"')  # the end of a line that may have closed what was open
-# A global statement that is not inside a function or a class, or may be none; an annotation, likewise.
+# A global statement that is not inside a function or a class, or what looks like one.
 GLOBAL = re.compile(
     r"\A(?!\s*(?:@|class\b|def\b|async\b)).*\bglobal\b|^(?![\s@]|class\b|def\b|async\b)[^\n]*\bglobal\b",
     re.MULTILINE | re.DOTALL,
 )
-ANNOTATED = re.compile(r"(?:^|[;:])[ \t(]*(?!(?:else|try|finally)\b)\w+[ \t)]*:(?!=)", re.MULTILINE)
 LAST_WORD = re.compile(r"[^\W\d]\w*$")
 # A token cut in half: != ->  ... 0x1 1e5 and the like.
 HALF_TOKENS = ["", "= _", ">", ".", "0", "\n"]
@@ -228,12 +227,10 @@ def fits_before(text: str, start: int, before: str) -> bool:
     """Whether statements that are right by themselves, from `start` on, are so after the others.
 
     Statements of a module mean the same to the compiler wherever they stand, but for two: an import from
-    __future__ comes first, and a name that a statement calls global is not used before it or annotated later.
+    __future__ comes first, and a name that a statement calls global is not used before it.
     """
     statement = text[start:]
     looks_back = "__future__" in statement or GLOBAL.search(statement) is not None
-    if not looks_back and ANNOTATED.search(statement):
-        looks_back = "global" in before or text.find("global", 0, start) >= 0
     return not looks_back or not (before or start) or is_complete(before + text, 0)
 
 
