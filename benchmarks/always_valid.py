@@ -4,9 +4,12 @@
     python benchmarks/always_valid.py --random-weights --samples 300
 
 Half of the prompts are empty, half are held-out files cut at random places. Prints for each way of writing:
-texts that do not compile; the share of the written tokens that stand in them up to the first line that no
-valid program could contain; passes through the model for each such token; texts that ended before their
-number of tokens was reached though no end of text was written.
+texts that do not compile; "kept", the tokens that stand in the texts of all that were written, those included
+that were refused at once, taken back later or cut off at the end; the share of those that took a pass through
+the model ("of passes"); passes for each token that stands; texts that ended before their number of tokens was
+reached though no end of text was written. Without the judge, what stands before the first line that no valid
+program could contain is what counts as kept. Then why tokens were lost. With --log each text is a line of
+JSON, and a run that was interrupted goes on after the last of them.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from journey import PROJECT
 
@@ -43,21 +46,35 @@ class Tally:
     texts: int = 0
     invalid: int = 0
     early: int = 0
-    tokens: int = 0
+    written: int = 0
     kept: float = 0.0
     passes: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # of the processor
+    lost: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def add(self, text: dict[str, Any]) -> None:
+        """Count one text, as write_one describes it."""
+        self.texts += 1
+        for name in ("invalid", "early", "written", "kept", "passes", "seconds"):
+            setattr(self, name, getattr(self, name) + text[name])
+        for why, tokens in text["lost"].items():
+            self.lost[why] = self.lost.get(why, 0) + tokens
 
     def row(self, name: str) -> str:
-        kept = self.kept / max(1, self.tokens)
+        kept = self.kept / max(1, self.written)
+        of_passes = min(1.0, self.kept / max(1, self.passes))
         cost = self.passes / max(1.0, self.kept)
-        rate = self.kept / self.seconds
+        rate = self.kept / max(1e-9, self.seconds)
         return (
-            f"{name:<12}{self.texts:>7}{self.invalid:>9}{kept:>9.1%}{cost:>15.2f}{self.early:>8}{rate:>14.0f}"
+            f"{name:<12}{self.texts:>7}{self.invalid:>9}{kept:>9.1%}{of_passes:>12.1%}"
+            f"{cost:>15.2f}{self.early:>8}{rate:>14.0f}"
         )
 
 
-HEADER = f"{'':<12}{'texts':>7}{'invalid':>9}{'kept':>9}{'passes/token':>15}{'early':>8}{'kept/s':>14}"
+HEADER = (
+    f"{'':<12}{'texts':>7}{'invalid':>9}{'kept':>9}{'of passes':>12}"
+    f"{'passes/token':>15}{'early':>8}{'kept/CPU s':>14}"
+)
 
 
 def held_out_files(data: Path) -> list[str]:
@@ -115,29 +132,46 @@ def share_before_first_error(prompt: str, sample: Continuation) -> float:
     return (standing.end - len(prompt)) / max(1, len(sample.text)) if place >= 0 else 1.0
 
 
-def write_one(completer: Completer, prompt: str, tokens: int, seed: int, valid: bool, tally: Tally) -> None:
+def write_one(completer: Completer, prompt: str, tokens: int, seed: int, valid: bool) -> dict[str, Any]:
+    """What became of one text, for a Tally and a line of the log."""
+    from continuation import CUT_OFF
     from decoding_settings import Decoding
     from python_parser import is_complete
 
     decoding = Decoding(max_new_tokens=tokens, seed=seed, valid=valid)
-    started = time.perf_counter()
+    started = time.process_time()
     [sample] = samples = completer.start(prompt, decoding)
     for _ in completer.write(samples, decoding):
         pass
-    tally.seconds += time.perf_counter() - started
-    tally.texts += 1
-    tally.passes += sample.passes
-    tally.early += sample.tokens < tokens and not sample.ended
-    if not is_complete(prompt + sample.text + "\n", 0):
-        tally.invalid += 1
-        if valid:
-            print(f"INVALID: {prompt[-200:]!r} + {sample.text!r}", flush=True)
-    if valid:
-        tally.tokens += max(sample.tokens, sample.passes)
-        tally.kept += sample.tokens
-    else:
-        tally.tokens += sample.tokens
-        tally.kept += sample.tokens * share_before_first_error(prompt, sample)
+    seconds = time.process_time() - started
+    lost = {why: count for why, count in sample.taken_back.items() if count}
+    cut = sample.taken_back[CUT_OFF]
+    kept: float = sample.tokens - cut
+    if not valid:
+        kept *= share_before_first_error(prompt, sample)
+    return {
+        "seed": seed,
+        "valid": valid,
+        "invalid": int(not is_complete(prompt + sample.text + "\n", 0)),
+        "early": int(sample.tokens < tokens and not sample.ended),
+        "written": sample.tokens - cut + sum(lost.values()),
+        "kept": kept,
+        "passes": sample.passes,
+        "seconds": round(seconds, 4),
+        "lost": lost,
+        "text": sample.text,
+    }
+
+
+def logged(log: Path | None) -> dict[tuple[int, bool], dict[str, Any]]:
+    """The texts of an earlier run, by seed and way of writing; half a line at its end is none."""
+    texts = {}
+    if log and log.is_file():
+        for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
+            if line.endswith("\n"):
+                text = json.loads(line)
+                texts[text["seed"], text["valid"]] = text
+    return texts
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -150,18 +184,35 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--random-weights", action="store_true", help="of the model's shape instead of its own"
     )
+    parser.add_argument(
+        "--log", type=Path, help="a line of JSON for each text; goes on with one that is there"
+    )
+    parser.add_argument("--judged-only", action="store_true", help="leave out the texts without the judge")
     arguments = parser.parse_args(argv)
     completer = load(arguments.model, arguments.random_weights)
     files = held_out_files(arguments.data)
-    tallies = {"valid": Tally(), "--no-valid": Tally()}
+    tallies = {"valid": Tally()} if arguments.judged_only else {"valid": Tally(), "--no-valid": Tally()}
+    known = logged(arguments.log)
     for number, prompt in enumerate(prompts(files, arguments.samples, arguments.seed)):
         for name, tally in tallies.items():
-            seed = arguments.seed + number
-            write_one(completer, prompt, arguments.tokens, seed, name == "valid", tally)
+            seed, valid = arguments.seed + number, name == "valid"
+            text = known.get((seed, valid))
+            if text is None:
+                text = write_one(completer, prompt, arguments.tokens, seed, valid)
+                if arguments.log:
+                    with arguments.log.open("a", encoding="utf-8", newline="\n") as lines:
+                        lines.write(json.dumps(text) + "\n")
+            tally.add(text)
+            if valid and text["invalid"]:
+                print(f"INVALID: {prompt[-200:]!r} + {text['text']!r}", flush=True)
     print(HEADER)
     for name, tally in tallies.items():
         print(tally.row(name))
-    return int(tallies["valid"].invalid > 0)
+    print("\nlost, of the tokens written with the judge:")
+    judged = tallies["valid"]
+    for why, tokens in sorted(judged.lost.items(), key=lambda cause: -cause[1]):
+        print(f"{tokens / max(1, judged.written):>8.2%}  {why}")
+    return int(judged.invalid > 0)
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 LONGEST_TOKEN = 32
 # Tokens taken back at a prompt's end, for a word and the blanks after it; endless blanks are read as such.
 MOST_TAKEN_BACK = 4
-# Tokens that are tried at a place where some were taken back: asking the parser costs no pass of the model.
-MOST_CHOICES = 100
+# Tokens that are drawn at a place where some were taken back, before all of the vocabulary is asked about.
+MOST_CHOICES = 24
 # A comment can always follow: it would be how every line ends that could not go on as the model meant it.
 CHOICES_BEFORE_COMMENT = 12
 
@@ -72,6 +72,7 @@ class Completer:
         ]
         for sample in samples:
             if standing:
+                sample.suffix = suffix
                 sample.guard(standing)
         return samples
 
@@ -110,20 +111,20 @@ class Completer:
         for sample, token_id in zip(rows, self.choose(logits, rows, decoding), strict=True):
             while not self.add(sample, token_id):
                 token_id = self.choose_again(sample, decoding)
-            if decoding.scores:
-                sample.score(token_id)
 
     def choose_again(self, sample: Continuation, decoding: Decoding) -> int:
         """A token for the place that a sample was taken back to, one that the parser can go on from."""
+        logits = sample.steps[-1].logits
         for choice in range(MOST_CHOICES):
-            [token_id] = self.choose(sample.steps[-1].logits, [sample], decoding)
+            [token_id] = self.choose(logits, [sample], decoding)
             if token_id in self.vocabulary.end_ids or not sample.banned:
-                break
+                return token_id
             spelling = self.vocabulary.token_bytes[token_id]
             if sample.could_go_on(spelling, as_comment=choice >= CHOICES_BEFORE_COMMENT):
-                break
+                return token_id
             sample.banned.add(token_id)
-        return token_id
+        sample.ban_all_but_possible(self.vocabulary.token_bytes)
+        return self.choose(logits, [sample], decoding)[0]
 
     def add(self, sample: Continuation, token_id: int) -> bool:
         if token_id in self.vocabulary.end_ids:

@@ -7,17 +7,22 @@ lines since a bracket or a string was opened that does not close. What has been 
 from __future__ import annotations
 
 import codecs
+from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
-from clean_end import clean_end
+from clean_end import clean_end, shared
 from ending import Search, string_ends
-from open_brackets import closers, place_of, start_of_logical_line
-from python_parser import is_complete, is_viable
+from fill_in import closing_gap, fitting, longest_middle
+from open_brackets import closers, place_of
+from python_parser import is_viable
+from reading import Reading
 from sampling import Array, log_probability
 from stopping import place_to_stop
-from unfinished_line import objection
-from valid_code import Standing, indentation_fits, judge
+from valid_code import Standing, holds, indentation_fits, judge
+from vocabulary import impossible
+from way_back import Line, Step
 
 # A docstring or a bracket that a weak model opens often never closes: after so many tokens it is closed, at
 # the last place where that can be done.
@@ -27,31 +32,11 @@ EVERY = 8  # tokens this is looked at
 # Then the text goes back to the last line that is settled, and after as many tries there it ends.
 TRIES_BEFORE_HALF = 8
 MOST_TRIES = 64
-
-
-@dataclass
-class Step:
-    """The state before a token, and what the model says there: (1, V)."""
-
-    ids: int
-    characters: int
-    tokens: int
-    owed: bytes
-    closing: bytes
-    decoder: tuple[bytes, int]
-    logits: Array
-    log_probability: float = 0.0
-    banned: set[int] = field(default_factory=set)  # tokens that led nowhere here
-
-
-@dataclass
-class Line:
-    """A line end that was accepted."""
-
-    step: int  # the first of the steps after it
-    standing: Standing
-    begins: int  # where the logical line after it begins, which may be a bracket's that is still open
-    tries: int = 0  # at the line after it
+# Why tokens are lost.
+REFUSED = "refused at once, which costs no pass"
+WRONG = "taken back with a line that was wrong"
+ENDLESS = "taken back to where a string or bracket could be closed"
+CUT_OFF = "cut off at the end"
 
 
 @dataclass
@@ -63,10 +48,12 @@ class Continuation:
     ids: list[int]  # all that the model has read: the prompt's tokens and its own
     owed: bytes  # the end of the prompt that the model still has to write again
     max_tokens: int
+    suffix: str | None = None  # what comes after the gap that this fills
     stop: str = "none"  # "function" or "statement": end when one is finished
     closing: bytes = b""  # what the model has to write next, because something never closed
     tokens: int = 0
     passes: int = 0  # through the model, those for lines taken back included
+    taken_back: Counter[str] = field(default_factory=Counter)  # tokens, by the reason
     window: int = 0  # the first of the ids that the model sees
     raw: str = ""  # all that it has written so far
     final: int | str = 0  # how much of that stays, and at the end the completion itself
@@ -76,14 +63,17 @@ class Continuation:
     finished: bool = False
     steps: list[Step] = field(default_factory=list)  # since the last line that cannot be taken back
     lines: list[Line] = field(default_factory=list)  # from that one on; none: nothing is judged
+    near: str = ""  # the end of the prompt from its last top-level statement on, where lines are judged
+    reading: Reading | None = None  # of the text from the last top-level statement on, where it is known
     decoder: codecs.IncrementalDecoder = field(
         default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace")
     )
 
     def guard(self, standing: Standing) -> None:
         """Judge every line from here on; standing: that of the prompt."""
-        begins = standing.start + start_of_logical_line(self.prompt[standing.start :])
-        self.lines = [Line(0, standing, begins)]
+        self.near = self.prompt[standing.start :]
+        self.reading = Reading().after(self.near)
+        self.lines = [Line(0, standing.without_statements_before(self.prompt))]
 
     @property
     def tries(self) -> int:
@@ -100,8 +90,8 @@ class Continuation:
         self.newest = logits if keep_logits else None
         if self.lines:
             counts = len(self.ids), len(self.raw), self.tokens
-            said = self.decoder.getstate(), logits, self.log_probability
-            self.steps.append(Step(*counts, self.owed, self.closing, *said))
+            owed = self.owed, self.closing, self.decoder.getstate()
+            self.steps.append(Step(*counts, *owed, logits, self.reading, self.log_probability))
 
     def score(self, token_id: int) -> None:
         """Add the log-probability of the token that was taken, by the model itself: at temperature 1."""
@@ -110,18 +100,27 @@ class Continuation:
 
     def end(self, token_id: int) -> bool:
         """Take the end-of-text token; False where the text cannot end."""
-        if self.lines and not is_complete(self.prompt + self.raw, 0):
+        if self.lines and not self.may_end():
             self.steps[-1].banned.add(token_id)
             self.lines[-1].tries += 1  # else a model with nothing else left to say would go on for ever
             if self.lines[-1].tries > MOST_TRIES:
                 self.finish()
             return self.finished
+        self.score(token_id)
         self.ended = True
         self.finish()
         return True
 
+    def may_end(self) -> bool:
+        """Whether the text is a program as it stands, with what comes after its gap where it fills one."""
+        text, standing = self.near + self.raw, self.lines[-1].standing
+        if self.suffix is not None:
+            return closing_gap(text, self.suffix, self.reading, standing) is not None
+        return holds(text, standing)
+
     def add(self, token_id: int, spelling: bytes) -> bool:
         """Take a token; False when the text was taken back instead and another is needed."""
+        self.score(token_id)
         self.ids.append(token_id)
         paid = min(len(self.owed), len(spelling))
         self.owed = self.owed[paid:]
@@ -142,11 +141,10 @@ class Continuation:
 
     def stop_where_asked(self) -> None:
         """End the text after the function or statement that was asked for."""
-        begins = self.lines[0].standing.start if self.lines else 0
-        text = (self.prompt + self.raw)[begins:]
-        place = place_to_stop(text, len(self.prompt) - begins, self.stop)
+        prompt = self.near if self.lines else self.prompt
+        place = place_to_stop(prompt + self.raw, len(prompt), self.stop)
         if place is not None:
-            self.raw = self.raw[: max(0, place + begins - len(self.prompt))]
+            self.raw = self.raw[: max(0, place - len(prompt))]
             self.ended = True
             self.final = len(self.raw.rstrip("\n"))
             self.finish()
@@ -157,8 +155,8 @@ class Continuation:
         return self.final if isinstance(self.final, str) else self.raw[: self.final]
 
     def since(self, place: int) -> str:
-        """The end of the prompt and what was written after it, from a place on."""
-        return self.prompt[place:] + self.raw[max(0, place - len(self.prompt)) :]
+        """The near end of the prompt and what was written after it, from a place on."""
+        return self.near[place:] + self.raw[max(0, place - len(self.near)) :]
 
     def keep(self, added: str) -> None:
         """Let everything stay that was written; newlines at its end wait until something follows."""
@@ -167,10 +165,15 @@ class Continuation:
 
     def is_good(self, added: str) -> bool:
         """Judge what was added; take the text back where it is not good."""
+        if self.reading is not None:
+            reading = self.reading.after(added)
+            if reading is not None and self.decoder.getstate()[0] and not reading.takes_any_letter:
+                reading = None  # half of a letter: one that is part of names is too rare to wait for
+            if reading is None and not self.closing:
+                self.refuse()
+                return False
+            self.reading = reading
         if "\n" in added and not self.accept_line():
-            return False
-        if (wrong := self.objected_step()) is not None:
-            self.take_back(wrong)
             return False
         unsettled = self.tokens - self.first_tokens
         if unsettled >= OPEN_TOKENS and unsettled % EVERY == 0 and not self.closing:
@@ -189,34 +192,35 @@ class Continuation:
     def accept_line(self) -> bool:
         """Judge the text up to its last line end, and the indentation after it."""
         end = self.raw.rfind("\n") + 1
-        text, last = self.prompt + self.raw[:end], self.lines[-1]
+        text, last = self.near + self.raw[:end], self.lines[-1]
         standing = judge(text, last.standing)
         if standing is None:
             self.correct(self.first_error())
             return False
-        if not indentation_fits(text, self.raw[end:], standing):
+        if self.reading is None and not indentation_fits(text, self.raw[end:], standing):
             self.take_back(len(self.steps) - 1)
             return False
-        if standing.opened_at is None or standing.opened_at < len(self.prompt):
+        if standing.opened_at is None or standing.opened_at < len(self.near):
             self.steps.clear()
             self.lines.clear()
             self.final = len(self.raw[:end].rstrip("\n"))
-        begins = last.begins + start_of_logical_line(text[last.begins :])
-        self.lines.append(Line(len(self.steps), standing, begins))
+        self.lines.append(Line(len(self.steps), standing))
+        if self.reading is None:
+            self.reading = Reading().after(self.since(standing.start))
         return True
 
-    def objected_step(self) -> int | None:
-        """The step of the token with which the line that is being written went wrong, if one did."""
-        line = self.since(self.lines[-1].begins)
-        indentation = len(line) - len(line.lstrip())
-        place = objection(line[indentation:])
-        if place is None:
-            return None
-        return self.step_at(self.lines[-1].begins + indentation + place)
+    def refuse(self) -> None:
+        """Take the newest token back alone: no program goes on with it."""
+        step = self.steps[-1]
+        if self.ids[step.ids] in step.banned:  # nothing else is left to say
+            self.take_back(len(self.steps) - 1)
+        else:
+            step.banned.add(self.ids[step.ids])
+            self.restore(len(self.steps) - 1, REFUSED)
 
     def step_at(self, place: int) -> int | None:
         """The step that wrote the character at a place of the text; None for what is settled."""
-        place -= len(self.prompt)
+        place -= len(self.near)
         before = [index for index, step in enumerate(self.steps) if step.characters <= place]
         return before[-1] if before else None
 
@@ -227,7 +231,7 @@ class Continuation:
         low, high = line.step, len(self.steps) - 1  # the state before `low` is viable, before `high + 1` not
         while low < high:
             middle = (low + high + 1) // 2
-            text = (self.prompt + self.raw[: self.steps[middle].characters])[start:]
+            text = (self.near + self.raw[: self.steps[middle].characters])[start:]
             place = place_of(text)
             if place.string or is_viable(text, place, flags):
                 low = middle
@@ -239,14 +243,14 @@ class Continuation:
         """The step that opened what is still open, if that was since the last settled line."""
         start = self.lines[-1].standing.start
         opened_at = place_of(self.since(start)).opened_at
-        if opened_at is None or start + opened_at < len(self.prompt):
+        if opened_at is None or start + opened_at < len(self.near):
             return None
         return self.step_at(start + opened_at)
 
     def correct(self, wrong: int) -> None:
         """Take a line back to its first wrong step, or end the string that the line ended in."""
         start = self.lines[-1].standing.start
-        place = place_of((self.prompt + self.raw[: self.steps[wrong].characters])[start:])
+        place = place_of((self.near + self.raw[: self.steps[wrong].characters])[start:])
         opened = self.step_at(start + place.string[0]) if place.string else None
         line = self.line_of(wrong)
         is_tried_often = line.tries >= MOST_TRIES or line.tries % TRIES_BEFORE_HALF == TRIES_BEFORE_HALF - 1
@@ -263,7 +267,7 @@ class Continuation:
         start, flags = self.lines[-1].standing.start, self.lines[-1].standing.flags
         for step in range(last, opened, -1):
             characters = self.steps[step].characters if step < len(self.steps) else len(self.raw)
-            text = (self.prompt + self.raw[:characters])[start:]
+            text = (self.near + self.raw[:characters])[start:]
             place = place_of(text)
             end = next(string_ends(text, place.string), None) if place.string else ""
             if end is None or (string_only and not place.string):
@@ -271,7 +275,7 @@ class Continuation:
             end += "" if string_only else closers(place)
             if Search(flags, 20).ending(text + end) is not None:
                 if step < len(self.steps):
-                    self.restore(step)
+                    self.restore(step, ENDLESS)
                     self.steps[step].closing = end.encode()
                 self.closing = end.encode()
                 return True
@@ -295,15 +299,19 @@ class Continuation:
         """The line that a step belongs to."""
         return next(line for line in reversed(self.lines) if line.step <= step)
 
-    def restore(self, step: int) -> None:
+    def restore(self, step: int, why: str = WRONG) -> None:
         """Be again in the state before a step's token."""
         self.lines = [line for line in self.lines if line.step <= step]
         del self.steps[step + 1 :]
         state = self.steps[step]
+        self.taken_back[why] += self.tokens - state.tokens
         del self.ids[state.ids :]
         self.raw = self.raw[: state.characters]
         self.tokens, self.owed, self.closing = state.tokens, state.owed, state.closing
-        self.log_probability, self.newest = state.log_probability, state.logits
+        self.log_probability = state.log_probability
+        if self.newest is not None:
+            self.newest = state.logits
+        self.reading = state.reading
         self.decoder.setstate(state.decoder)
 
     def finish(self) -> None:
@@ -313,27 +321,32 @@ class Continuation:
         self.finished = True
         if not self.lines:
             return
-        judged = self.prompt + self.raw
-        places = [len(judged), *(len(self.prompt) + step.characters for step in reversed(self.steps))]
-        text = clean_end(judged, len(self.prompt), self.lines[-1].standing, places, is_whole=self.ended)
-        self.final = text[len(self.prompt) :]
+        judged = self.near + self.raw
+        ends = {step.characters: step.reading for step in self.steps} | {len(self.raw): self.reading}
+        places = [(len(self.near) + end, ends[end]) for end in sorted(ends, reverse=True)]
+        if self.suffix is not None:
+            middle = longest_middle(judged, len(self.near), self.suffix, places, self.lines[-1].standing)
+            middle = fitting(self.prompt, self.raw, self.suffix) if middle is None else middle
+            if middle is not None:
+                self.final = middle
+                return
+        text = clean_end(judged, len(self.near), self.lines[-1].standing, places, is_whole=self.ended)
+        self.final = text[len(self.near) :]
+        kept = shared(text, judged) - len(self.near)
+        lost = [step for step in self.steps if step.characters >= kept]
+        self.taken_back[CUT_OFF] += len(lost) if self.raw[kept:].strip() else 0
+
+    def ban_all_but_possible(self, spellings: list[bytes]) -> None:
+        """Leave those tokens of the vocabulary that Python could go on with."""
+        self.banned.update(impossible(spellings, len(self.owed), partial(self.could_go_on, as_comment=True)))
 
     def could_go_on(self, spelling: bytes, *, as_comment: bool) -> bool:
-        """Whether Python could go on after these bytes: asked where tokens were taken back, for an answer
-        of the compiler is quicker than a line of the model's."""
-        added = spelling[min(len(self.owed), len(spelling)) :].decode(errors="ignore")
-        text = self.since(self.lines[-1].begins) + added
-        if "\n" not in added:
-            if not as_comment and place_of(text).in_comment:
-                return False
-            if objection(text.lstrip()) is not None:
-                return False
-        standing, end = self.lines[-1].standing, len(self.raw) + added.rfind("\n") + 1
-        text = self.prompt + self.raw + added
-        if "\n" in added:
-            end += len(self.prompt)
-            judged = judge(text[:end], standing)
-            return judged is not None and indentation_fits(text[:end], text[end:], judged)
-        statement = text[standing.start :]
-        place = place_of(statement)
-        return place.string is not None or is_viable(statement, place, standing.flags)
+        """Whether Python could go on after these bytes: asked where tokens were taken back."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        decoder.setstate(self.decoder.getstate())
+        added = decoder.decode(spelling[min(len(self.owed), len(spelling)) :])
+        reading = self.reading.after(added) if self.reading else None
+        if reading is None:
+            return self.reading is None
+        is_half = bool(decoder.getstate()[0])
+        return (reading.takes_any_letter or not is_half) and (as_comment or not reading.in_comment)

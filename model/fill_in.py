@@ -9,9 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pretrained import PretrainedError
 from python_parser import is_complete
+from valid_code import Standing, holds
+
+if TYPE_CHECKING:
+    from reading import Reading
 
 MARKER = "<FILL>"
 MARKS = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
@@ -58,6 +63,30 @@ def split_at_marker(text: str) -> tuple[str, str] | None:
     """split_at_marker("a = <FILL>\\nb") -> ("a = ", "\\nb"); None without a marker."""
     before, marker, after = text.partition(MARKER)
     return (before, after) if marker else None
+
+
+def closing_gap(text: str, suffix: str, reading: Reading | None, standing: Standing) -> str | None:
+    """What lets a text compile together with what comes after its gap: nothing, or a line end; or None.
+
+    reading, standing: those of the text, and of what is known of its beginning.
+    """
+    first_line = suffix[: suffix.find("\n") + 1] or suffix
+    for end in ("", "\n"):
+        after = reading.after(end) if reading else None
+        if (not reading or (after and after.after(first_line))) and holds(f"{text}{end}{suffix}\n", standing):
+            return end
+    return None
+
+
+def longest_middle(
+    text: str, begins: int, suffix: str, places: list[tuple[int, Reading | None]], standing: Standing
+) -> str | None:
+    """What stands from `begins` on up to the first of these places where it closes the gap; None: at none."""
+    for place, reading in places:
+        end = closing_gap(text[:place], suffix, reading, standing)
+        if end is not None:
+            return text[begins:place] + end
+    return None
 
 
 def fitting(prefix: str, middle: str, suffix: str) -> str | None:

@@ -63,15 +63,18 @@ def complete_once(
         code = 130
     clock.total = time.perf_counter() - clock.began
     texts = [completion.text for completion in completions]
+    guaranteed = [is_guarded] * len(texts)
     if suffix is not None and decoding.valid:
-        texts = [fill(prompt, text, suffix) for text in texts]
+        fits = [fill(prompt, text, suffix) for text in texts]
+        texts = [text if fit is None else fit for text, fit in zip(texts, fits, strict=True)]
+        guaranteed = [fit is not None for fit in fits]
     order = list(range(len(texts)))
     if output.best:
         order = [min(order, key=lambda number: rank(prompt, texts[number], suffix, completions[number]))]
     if output.json:
         for number in order:
             record = describe(prompt, texts[number], suffix, completions[number], clock)
-            record |= {"sample": number, "guaranteed": is_guarded}
+            record |= {"sample": number, "guaranteed": guaranteed[number]}
             if output.lint:
                 record["lint"] = [str(finding) for finding in findings(prompt, texts[number], suffix)]
             if output.sources:
@@ -110,12 +113,12 @@ def start(
         return completer.start(prompt, dataclasses.replace(decoding, valid=False), suffix), False
 
 
-def fill(prompt: str, middle: str, suffix: str) -> str:
-    """The middle as far as it makes the whole compile, or as it is, with a note, where nothing does."""
+def fill(prompt: str, middle: str, suffix: str) -> str | None:
+    """The middle as far as it makes the whole compile; None, with a note, where nothing does."""
     fit = fitting(prompt, middle, suffix)
     if fit is None:
         print("note: no part of what was filled in makes the whole compile", file=sys.stderr)
-    return middle if fit is None else fit
+    return fit
 
 
 def findings(prompt: str, text: str, suffix: str | None) -> list[Any]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType
 
 from ending import INDENTATION, NONLOCAL, OPENS_BLOCK, Search, deeper, names_in
@@ -39,6 +39,11 @@ LONGEST_STATEMENT = 1 << 19
 CONTINUES = re.compile(r"(?:[ \t\f#)\]}]|(?:else|elif|except|finally)\b)")
 STARTS = re.compile(r"^(?=[^\s#)\]}])(?!(?:else|elif|except|finally)\b)", re.MULTILINE)
 CLOSING = (")", "]", "}", "'", '"')  # the end of a line that may have closed what was open
+# A global statement that is not inside a function or a class, or what looks like one.
+GLOBAL = re.compile(
+    r"\A(?!\s*(?:@|class\b|def\b|async\b)).*\bglobal\b|^(?![\s@]|class\b|def\b|async\b)[^\n]*\bglobal\b",
+    re.MULTILINE | re.DOTALL,
+)
 LAST_WORD = re.compile(r"[^\W\d]\w*$")
 # A token cut in half: != ->  ... 0x1 1e5 and the like.
 HALF_TOKENS = ["", "= _", ">", ".", "0", "\n"]
@@ -70,6 +75,13 @@ class Standing:
     ending: str  # text + ending compiles; "" where it is complete
     flags: int  # the __future__ features in force
     opened_at: int | None  # where the first string or bracket begins that is still open
+    before: str = ""  # complete statements that the text is without
+
+    def without_statements_before(self, text: str) -> Standing:
+        """The same of the text from its last top-level statement on."""
+        opened_at = None if self.opened_at is None else self.opened_at - self.start
+        before = self.before + text[: self.start]
+        return Standing(0, self.end - self.start, self.ending, self.flags, opened_at, before)
 
 
 def starts_of(text: str) -> Iterator[str]:
@@ -177,7 +189,10 @@ def judge(text: str, standing: Standing) -> Standing | None:
     start, flags = standing.start, standing.flags
     added = text[standing.end :]
     if not added.strip() and not standing.ending and standing.end and text[standing.end - 1] == "\n":
-        return Standing(start, len(text), "", flags, None)
+        return Standing(start, len(text), "", flags, None, standing.before)
+    is_blank = not added.strip(" \n") and standing.opened_at is None and added.endswith("\n")
+    if is_blank and text[: standing.end].endswith("\n") and not text[: standing.end].endswith("\\\n"):
+        return replace(standing, end=len(text))
     begins_line = standing.end == 0 or text[standing.end - 1] == "\n"
     if begins_line and not standing.ending and not CONTINUES.match(added.lstrip("\n")):
         before = text[start : standing.end]
@@ -191,12 +206,32 @@ def judge(text: str, standing: Standing) -> Standing | None:
         ending = Search(flags, LINE_ATTEMPTS).ending(statement)
     if ending is None:
         return None
-    # These two look beyond their statement: the whole text is asked.
-    looks_back = "__future__" in statement or "global" in statement
-    if looks_back and start and not is_complete(text + ending, 0):
+    if not fits_before(text + ending, start, standing.before):
         return None
     opened = place_of(statement).opened_at
-    return Standing(start, len(text), ending, flags, None if opened is None else start + opened)
+    return Standing(
+        start, len(text), ending, flags, None if opened is None else start + opened, standing.before
+    )
+
+
+def holds(text: str, standing: Standing) -> bool:
+    """Whether a text compiles that begins as the standing's does, with all that stands before it.
+
+    Only what follows the last complete statement is compiled, where that decides.
+    """
+    is_right = is_complete(text[standing.start :], standing.flags)
+    return is_right and fits_before(text, standing.start, standing.before)
+
+
+def fits_before(text: str, start: int, before: str) -> bool:
+    """Whether statements that are right by themselves, from `start` on, are so after the others.
+
+    Statements of a module mean the same to the compiler wherever they stand, but for two: an import from
+    __future__ comes first, and a name that a statement calls global is not used before it.
+    """
+    statement = text[start:]
+    looks_back = "__future__" in statement or GLOBAL.search(statement) is not None
+    return not looks_back or not (before or start) or is_complete(before + text, 0)
 
 
 def likely_ending(statement: str, last: str, flags: int) -> str | None:

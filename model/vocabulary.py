@@ -6,7 +6,10 @@ themselves: a token may end in the middle of a UTF-8 character, and only bytes c
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from functools import cached_property
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -64,15 +67,54 @@ class Vocabulary:
             if token_id not in self.end_ids and (not spelling or not CONTROL_BYTES.isdisjoint(spelling))
         ]
 
+    @cached_property
+    def by_spelling(self) -> list[int]:
+        """The ids of all tokens that are spelt with bytes, in the order of these."""
+        spelt = [token_id for token_id, spelling in enumerate(self.token_bytes) if spelling]
+        return sorted(spelt, key=self.token_bytes.__getitem__)
+
+    @cached_property
+    def longest(self) -> int:
+        """The most bytes that a token has."""
+        return max(map(len, self.token_bytes))
+
+    @cached_property
+    def is_never_written(self) -> frozenset[int]:
+        return frozenset(self.never_written)
+
     def continuing(self, start: bytes) -> list[int]:
         """The ids of the tokens that begin with these bytes, or that these bytes begin with.
 
         continuing(b" impo") -> ids of b" import", b" importlib", b" imp", b" im", b" i", b" "
         """
-        never_written = set(self.never_written)
-        return [
-            token_id
-            for token_id, spelling in enumerate(self.token_bytes)
-            if spelling
-            and (start.startswith(spelling) or (spelling.startswith(start) and token_id not in never_written))
-        ]
+        spelling = self.token_bytes.__getitem__
+        found: list[int] = []
+        for end in range(1, min(len(start), self.longest) + 1):
+            first = bisect_left(self.by_spelling, start[:end], key=spelling)
+            last = bisect_right(self.by_spelling, start[:end], key=spelling)
+            found += self.by_spelling[first:last]
+        place = bisect_left(self.by_spelling, start, key=spelling)
+        longer = takewhile(lambda i: spelling(i).startswith(start), islice(self.by_spelling, place, None))
+        found += (i for i in longer if spelling(i) != start and i not in self.is_never_written)
+        return sorted(found)
+
+
+def impossible(spellings: list[bytes], skip: int, allows: Callable[[bytes], bool]) -> set[int]:
+    """The ids of the tokens that are not allowed; where a beginning of one is refused, so is the token.
+
+    skip: the bytes at the beginning of each that say nothing. A beginning that may end within a UTF-8
+    character is not asked about.
+    """
+    known: dict[bytes, bool] = {}
+    refused = set()
+    for token_id, spelling in enumerate(spellings):
+        for length in (skip + 1, skip + 2, len(spelling)):
+            beginning = spelling[:length]
+            if length < len(spelling) and not beginning.isascii():
+                continue
+            if beginning not in known:
+                known[beginning] = allows(beginning)
+            if not known[beginning]:
+                refused.add(token_id)
+                break
+    return refused

@@ -15,6 +15,7 @@ from continuation import MOST_TRIES, Continuation
 from decoding_settings import Decoding
 from pretrained import read_pretrained
 from python_parser import is_complete
+from reading import Reading
 from tiny_model import save_tiny_model
 from valid_code import NotPythonError
 
@@ -117,7 +118,7 @@ def test_the_log_probability_is_that_of_the_tokens_that_stayed(trained: Complete
 
 def test_a_comment_is_no_way_out_of_a_line_that_cannot_go_on(untrained: Completer) -> None:
     [sample] = untrained.start("x = 1\n", Decoding(seed=1))
-    sample.owed, sample.raw = b"", "y = x"
+    sample.owed, sample.reading = b"", Reading().after("y = x")
     assert sample.could_go_on(b" + 1", as_comment=False)
     assert not sample.could_go_on(b"  # is", as_comment=False)
     assert sample.could_go_on(b"  # is", as_comment=True)

@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from completion import Completer
 from conftest import run_script, succeed
+from decoding_settings import Decoding
 from fill_in import check_fills_in, fitting, gap_of, split_at_marker
-from pretrained import PretrainedError
+from inference import GPT2
+from pretrained import PretrainedError, load_weights, read_pretrained
 
 GENERATOR = "model/code_generator.py"
 BEFORE, AFTER = "def f(x):\n    if x:\n", "    return x\n"
@@ -121,3 +125,41 @@ def test_the_marks_are_those_of_the_model_s_own_tokenizer() -> None:
     del ids["<|fim_suffix|>"]
     with pytest.raises(PretrainedError, match=r"has no <\|fim_suffix\|>: leave out --suffix"):
         gap_of([1], [2], ids.get)
+
+
+# What is judged is the whole
+
+
+def load(folder: Path) -> Completer:
+    pretrained = read_pretrained(folder)
+    weights = load_weights(pretrained)
+    return Completer(GPT2(pretrained.config, weights), pretrained.vocabulary)
+
+
+def gap_text(folder: Path, prompt: str, suffix: str, middle: str) -> tuple[bool, str]:
+    """Whether this middle may end there, and what stays of it when it has to."""
+    completer = load(folder)
+    [sample] = completer.start(prompt, Decoding(max_new_tokens=200, seed=1), suffix)
+    for character in middle:
+        [token_id] = completer.vocabulary.encode(character)
+        sample.remember(np.zeros((1, len(completer.vocabulary.token_bytes)), np.float32))
+        assert sample.add(token_id, completer.vocabulary.token_bytes[token_id]), sample.raw
+    may_end = sample.may_end()
+    sample.finish()
+    return may_end, sample.text
+
+
+@pytest.mark.parametrize(
+    ("prompt", "suffix", "middle", "may_end", "kept"),
+    [
+        ("x = (", ")\n", "1, 2", True, "1, 2"),  # no program without what comes after it
+        ("x = (", ")\n", "1, (2", False, "1, "),
+        ("x = 1\n", "else:\n    z\n", "if x:\n    y", True, "if x:\n    y\n"),
+        ("def f(a):\n    return ", "\n\nf(1)\n", "a +", False, "a "),
+        ("x = [", "))\n", "1", False, "1]"),  # nothing closes that: it is a program by itself
+    ],
+)
+def test_a_middle_is_judged_with_what_comes_after_it(
+    filling: Path, prompt: str, suffix: str, middle: str, may_end: bool, kept: str
+) -> None:
+    assert gap_text(filling, prompt, suffix, middle) == (may_end, kept)

@@ -106,6 +106,16 @@ def test_tokens_that_the_judge_took_back_do_not_count(model_folder: Path) -> Non
     assert taken_back > 20
 
 
+def test_a_text_that_was_given_up_counts_what_is_left_of_it(tiny: Path) -> None:
+    completer = load(tiny)
+    given_up = 0
+    for seed in range(8):
+        [sample], start = write(completer, "", max_new_tokens=40, seed=seed)
+        given_up += sample.tokens < 40 and not sample.ended
+        assert sample.log_probability == pytest.approx(expected(tiny, completer, sample, start), abs=1e-3)
+    assert given_up > 0
+
+
 def test_json_gives_that_number(tiny: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     completer = load(tiny)
     settings: dict[str, Any] = {"max_new_tokens": 12, "seed": 3, "valid": False, "scores": True}

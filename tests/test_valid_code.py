@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from random import Random
 
+import numpy as np
 import pytest
+import python_parser
 from conftest import STDLIB
+from continuation import Continuation
 from python_parser import is_complete
-from valid_code import NotPythonError, Standing, begin, indentation_fits, judge, likely_ending
+from valid_code import NotPythonError, Standing, begin, holds, indentation_fits, judge, likely_ending
 
 FILES = ["json/decoder.py", "asyncio/queues.py", "dataclasses.py", "textwrap.py", "typing.py"]
 
@@ -153,3 +156,53 @@ def test_a_line_may_only_be_indented_as_its_block_is() -> None:
 def test_the_ending_of_a_line_follows_from_the_one_before(statement: str, last: str, ending: str) -> None:
     assert likely_ending(statement, last, 0) == ending
     assert is_complete(statement + ending, 0)
+
+
+@pytest.mark.parametrize(
+    ("before", "statement", "is_right"),
+    [
+        ("x = 1\n", "y = 2\n", True),
+        ("x = 1\n", "global x\n", False),
+        ("y = 1\n", "if y:\n    global x\n", True),
+        ("x = 1\n", "if y:\n    global x\n", False),
+        ("x = 1\n", "def f():\n    global x\n    x = 2\n", True),
+        ("def f():\n    global x\n", "x: int = 1\n", True),
+        ("global x\n", "x: int = 1\n", True),
+        ("x = 1\n", "from __future__ import annotations\n", False),
+        ("'doc'\n", "from __future__ import annotations\n", True),
+        ("from __future__ import annotations\n", "from __future__ import division\n", True),
+        ("x = 1\n", "return\n", False),
+    ],
+)
+@pytest.mark.parametrize("parted", [False, True])
+def test_a_statement_is_judged_after_the_others_without_compiling_them_again(
+    before: str, statement: str, is_right: bool, parted: bool
+) -> None:
+    standing = Standing(len(before), len(before), "", begin(before).flags, None)
+    text = before + statement
+    if parted:
+        standing, text = standing.without_statements_before(before), statement
+    assert holds(text, standing) == is_right == is_complete(before + statement, 0)
+
+
+def test_of_a_long_prompt_only_the_last_statement_is_compiled_while_it_is_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sample = Continuation("def f(x):\n    return x + 1\n\n\n" * 3_000, Random(0), [], b"", 100)
+    sample.guard(begin(sample.prompt))
+    compiled_lengths: list[int] = []
+
+    def compiled(text: str, flags: int) -> object:
+        compiled_lengths.append(len(text))
+        return compile(text, "<text>", "exec", flags, dont_inherit=True)
+
+    monkeypatch.setattr(python_parser, "compiled", compiled)
+    for token_id, word in enumerate(
+        [b"x", b" =", b" 1", b"\n", b"def", b" g", b"(", b")", b":", b" ", b"\n"]
+    ):
+        sample.remember(np.zeros((1, 1), np.float32))
+        assert sample.add(token_id, word)
+    sample.finish()
+    assert sample.text == "x = 1\ndef g(): \n    pass"
+    assert compiled_lengths
+    assert max(compiled_lengths) < 200
