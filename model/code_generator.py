@@ -213,8 +213,12 @@ def load(pretrained: Pretrained, device: str) -> Completer:
     if device == "auto":
         device = "cuda" if is_large and Path("/dev/nvidia0").exists() else "cpu"
     if device == "cpu":
+        from compiled_pass import is_compiled
         from inference import GPT2
         from pretrained import load_weights
+
+        if not is_compiled():
+            print("note: compiling for this processor, once: some seconds", file=sys.stderr)
 
         model = GPT2(pretrained.config, load_weights(pretrained), bits=8 if is_large else 16)
         return Completer(model, pretrained.vocabulary)

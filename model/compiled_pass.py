@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -42,6 +43,14 @@ def compiled(function: Function) -> Function:
     except RuntimeError:  # neither this folder nor the user's can be written
         made = njit(**options)(function)
     return made  # type: ignore[no-any-return]
+
+
+def is_compiled() -> bool:
+    """Whether there is a compiled pass on disk; it may be another processor's, then numba makes one more."""
+    function: Any = pass_one
+    folder = function.stats.cache_path  # None where nothing is kept
+    names = f"{Path(__file__).stem}.{pass_one.__name__}-*.nbi"
+    return folder is not None and any(Path(folder).glob(names))
 
 
 def product(weights: Weights, scales: Array, x: Array, rounded: NDArray[np.int16], out: Array) -> None:

@@ -115,7 +115,7 @@ def export(arguments: argparse.Namespace) -> int:
         write(kind, pretrained, output, dtype, source)
         seconds = time.monotonic() - started
         print(f"wrote {output.absolute()} ({dtype}, {megabytes(output)}) in {seconds:.1f} s")
-    print(f"next: {next_step(kind, output)}")
+    print(f"next: {next_step(kind, output, pretrained)}")
     return 0
 
 
@@ -199,10 +199,13 @@ def megabytes(path: Path) -> str:
     return f"{sum(file.stat().st_size for file in files) / 1e6:,.1f} MB"
 
 
-def next_step(kind: str, output: Path) -> str:
-    """How to run what was written."""
+def next_step(kind: str, output: Path, pretrained: Pretrained) -> str:
+    """How to run what was written; the batch is how much of its context llama.cpp reads around a gap."""
+    from fill_in import fills_in
+
     if kind == "gguf":
-        return shlex.join(["llama-server", "-m", str(output)])
+        batch = ["-b", str(pretrained.config.n_positions // 2)] if fills_in(pretrained.folder) else []
+        return shlex.join(["llama-server", "-m", str(output), *batch])
     return f'python -c "import ctranslate2; ctranslate2.Generator({str(output)!r})"'
 
 

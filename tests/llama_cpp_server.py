@@ -11,7 +11,8 @@ from typing import Any
 class LlamaServer:
     """A model in llama.cpp, with a cache of keys and values in float32; ends with its last reference."""
 
-    def __init__(self, gguf: Path) -> None:
+    def __init__(self, gguf: Path, batch: int | None = None) -> None:
+        """batch: llama-server's -b, the most tokens that /infill reads around a gap."""
         import xllamacpp
 
         parameters = xllamacpp.CommonParams()
@@ -19,6 +20,8 @@ class LlamaServer:
         parameters.n_gpu_layers = 0
         parameters.warmup = False
         parameters.n_parallel = 1
+        if batch is not None:
+            parameters.n_batch = batch
         parameters.cpuparams.n_threads = 1
         parameters.cache_type_k = parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         self.server = xllamacpp.Server(parameters)

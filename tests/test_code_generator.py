@@ -144,3 +144,31 @@ def test_ctrl_c_leaves_what_was_written(endless: Path) -> None:
         assert (start + rest).endswith(b"\n")
         assert errors == b"interrupted: what was written so far is above\n"
         assert process.returncode == 130
+
+
+def test_the_first_start_says_that_it_compiles_and_the_second_does_not(folder: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        str(PROJECT / SCRIPT),
+        "--model",
+        str(folder),
+        "--prompt",
+        "x = 1",
+        "--seed",
+        "1",
+    ]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)
+    )
+    assert first.stderr == "note: compiling for this processor, once: some seconds\n"
+    assert second.stderr == ""
+    assert first.stdout == second.stdout
+
+
+def test_writing_on_the_cpu_needs_no_torch(folder: Path) -> None:
+    command = [sys.executable, "-X", "importtime", str(PROJECT / SCRIPT), "--model", str(folder)]
+    ended = subprocess.run([*command, "--prompt", "x"], capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+    assert "numba" in imported
+    assert not imported & {"torch", "transformers", "datasets"}

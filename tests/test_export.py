@@ -107,6 +107,12 @@ def test_a_model_that_fills_gaps_says_so_in_its_file(folder: Path) -> None:
     assert ids == [2, 3, 4]
 
 
+def test_a_model_that_fills_gaps_is_run_with_room_for_what_it_writes(folder: Path) -> None:
+    (folder / "provenance.json").write_text('{"options": {"fim_rate": 0.5}}', encoding="utf-8")
+    printed = export("--model", folder, "--format", "gguf")
+    assert printed.splitlines()[-1] == f"next: llama-server -m {folder / 'gpyt.gguf'} -b 32"
+
+
 def test_rows_beyond_the_vocabulary_have_names_of_their_own(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path, vocab_size=520)
     export("--model", folder, "--format", "gguf")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,12 +13,13 @@ import pytest
 from byte_pair_encoding import train_bpe
 from conftest import STDLIB
 from export import main
+from fill_in import gap_of
 from gguf_file import CL100K_PATTERN, NAME_OF_RULE
 from llama_cpp_server import LlamaServer
 from pretokenizers import CL100K_PATTERN as LEARNT_CL100K_PATTERN
-from pretrained import read_pretrained
+from pretrained import read_json, read_pretrained
 from text_encoder import GPT2_PATTERN
-from tiny_model import close_calls, greedy_ids, save_tiny_model
+from tiny_model import change_json, close_calls, greedy_ids, save_tiny_model
 
 pytest.importorskip("xllamacpp")
 pytest.importorskip("gguf")
@@ -106,6 +108,57 @@ def test_a_trained_model_chooses_the_same_in_llama_cpp_from_text_to_text(
         expected = greedy_ids(model_folder, [0, *vocabulary.encode(prompt)], 40)
         answer = server.ask("/v1/completions", prompt=prompt, max_tokens=40, temperature=0)
         assert answer["choices"][0]["text"] == vocabulary.tokenizer.decode(expected)
+
+
+@pytest.fixture(scope="module")
+def fills_in(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trained model with a record that says it fills gaps in."""
+    folder = Path(shutil.copytree(model_folder, tmp_path_factory.mktemp("fim") / "GPyT"))
+    provenance = read_json(folder / "provenance.json")
+    provenance["options"]["fim_rate"] = 0.5
+    change_json(folder / "provenance.json", **provenance)
+    export(folder, "--dtype", "f32")
+    return folder
+
+
+def test_a_gap_is_read_and_filled_as_we_do(fills_in: Path) -> None:
+    server, vocabulary = LlamaServer(fills_in / "gpyt.gguf"), read_pretrained(fills_in).vocabulary
+    for before, after in (
+        ("class Queue:\n", "        self.size = 0\n"),
+        ("", "    return x\n"),
+        ("import ", ""),
+    ):
+        gap = gap_of(vocabulary.encode(before), vocabulary.encode(after), vocabulary.tokenizer.token_to_id)
+        expected = greedy_ids(fills_in, [0, *gap], 20)
+        question = {"input_prefix": before, "input_suffix": after, "n_predict": 20, "temperature": 0}
+        answer = server.ask("/infill", **question)
+        assert answer["content"] == vocabulary.tokenizer.decode(expected)
+
+
+def test_an_editor_in_a_long_file_is_answered_with_half_of_the_context_as_the_batch(fills_in: Path) -> None:
+    """The request is llama.vim's, whose prefix and suffix are hundreds of lines."""
+    text = (STDLIB / "json" / "decoder.py").read_text(encoding="utf-8")
+    place = text.index("    def raw_decode")
+    server = LlamaServer(fills_in / "gpyt.gguf", batch=64)
+    answer = server.ask(
+        "/infill",
+        input_prefix=text[:place],
+        input_suffix=text[place:],
+        input_extra=[],
+        prompt="    def decode",
+        n_predict=48,
+        n_indent=4,
+        top_k=40,
+        top_p=0.99,
+        samplers=["top_k", "top_p", "infill"],
+        cache_prompt=True,
+        t_max_prompt_ms=500,
+        t_max_predict_ms=1000,
+        response_fields=["content", "timings/prompt_n", "truncated"],
+    )
+    assert 50 < answer["timings/prompt_n"] <= 64 + 2
+    assert isinstance(answer["content"], str)
+    assert not answer["truncated"]
 
 
 @pytest.mark.parametrize("dtype", ["f16", "int8"])
