@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 VARIANTS = (
     *("base", "normuon", "unigram=8", "z-loss=1e-4", "masks", "unlearnt-starts", "ramp=2", "tail=0.1"),
     *("ema=0.98", "rows=4", "rows=16", "context=128", "context=512", "unshuffled-rows", "epochs=4"),
-    *("fim=0.5", "short-first=0.7", "sinusoids=0.02", "positions=0", "wpe-rate=0.1"),
+    *("fim=0.5", "short-first=0.7", "sinusoids=0.1", "positions=0", "wpe-rate=0.1"),
 )
 
 
@@ -88,7 +88,8 @@ def run_variant(options: argparse.Namespace, variant: str) -> Trained:
     from budget import Plan
     from gpt2 import Shape
     from held_out import sample_files, score
-    from learning_variants import ADAPTING, PREPARING, STEP_TOKENS, Preparation, Trial, parse_variant
+    from learning_preparations import PREPARING, STEP_TOKENS, Preparation
+    from learning_variants import ADAPTING, Trial, parse_variant
     from machine import find_machine
     from packing import PackedRows
     from schedule import Timetable
@@ -174,7 +175,8 @@ def table(results: list[Trained], base: Trained | None) -> str:
 
 
 def list_choices() -> None:
-    from learning_variants import ADAPTING, PREPARING
+    from learning_preparations import PREPARING
+    from learning_variants import ADAPTING
 
     for name, choice in {**PREPARING, **ADAPTING}.items():
         print(f"{name:<18}{(choice.__doc__ or '').splitlines()[0]}")

@@ -1,7 +1,6 @@
-"""What a training run may do otherwise: one short function for each choice, over the project's own parts.
+"""Choices of learning that change a trainer which is there: one short function each.
 
-A choice of PREPARING changes what the run is made of, one of ADAPTING the trainer that came out. They patch
-the modules of model/ where nothing else would reach: a trial has a process of its own.
+The choices before it, of data, schedule and functions, are in learning_preparations.py.
 """
 
 from __future__ import annotations
@@ -15,40 +14,16 @@ import cross_entropy
 import gpt2
 import numpy as np
 import optimizers
-import schedule
 import torch
 import torch.nn.functional as F
-from fill_in_the_middle import FillInTheMiddle, Marks
+from learning_preparations import LIKENESS, LONGEST_WAVE, PREPARING
 from torch import Tensor
 
 if TYPE_CHECKING:
     from token_dataset import TokenDataset
     from training import Trainer
 
-STEP_TOKENS = 2048
 SECOND_MOMENT = 0.95  # of NorMuon (arXiv 2510.05491, algorithm 1)
-MARKS = Marks(prefix=2, suffix=3, middle=4)  # the ids that every tokenizer of the project gives them
-
-# Amsel et al. 2025, "The Polar Express", section 3.3: a polynomial for each round instead of one for all
-POLAR_EXPRESS = (
-    (8.28721201814563, -23.595886519098837, 17.300387312530933),
-    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
-    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
-    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
-    (2.300652019954817, -1.6689039845749493, 0.4188073119525673),
-)
-
-
-@dataclass
-class Preparation:
-    """What a trial is made of before its trainer is there."""
-
-    dataset: TokenDataset
-    context: int
-    tokens: int  # of the run: choices of rows and context change its steps
-    rows: int = 0  # 0: as many as make STEP_TOKENS
-    seed: int = 0
-    turning: FillInTheMiddle | None = None
 
 
 @dataclass
@@ -60,90 +35,6 @@ class Trial:
     before: list[Callable[[int], None]] = field(default_factory=list)  # a step; it is given its number
     after: list[Callable[[], None]] = field(default_factory=list)
     finally_: list[Callable[[], None]] = field(default_factory=list)
-
-
-# What the run is made of -------------------------------------------------------------------------
-
-
-def context(made_of: Preparation, value: float) -> None:
-    """Tokens of a row; as many fewer rows a step."""
-    made_of.context = int(value)
-
-
-def rows(made_of: Preparation, value: float) -> None:
-    """Rows of a step; as many fewer steps."""
-    made_of.rows = int(value)
-
-
-def epochs(made_of: Preparation, value: float) -> None:
-    """So few documents that the run reads each of them so many times: what copies in a corpus cost."""
-    train = made_of.dataset.train
-    order = np.random.default_rng(made_of.seed).permutation(len(train.lengths))
-    enough = int(np.searchsorted(np.cumsum(train.lengths[order]), made_of.tokens / value)) + 1
-    made_of.dataset = replace(made_of.dataset, train=replace(train, kept=np.sort(order[:enough])))
-
-
-def fim(made_of: Preparation, value: float) -> None:
-    """The share of documents whose middle comes last."""
-    made_of.turning = FillInTheMiddle(value, MARKS)
-
-
-def seed(made_of: Preparation, value: float) -> None:
-    """Other first weights and another order: how far two runs of the same choices lie apart."""
-    made_of.seed = int(value)
-
-
-def warm_up(_: Preparation, value: float) -> None:
-    """Share of the run in which the rate rises."""
-    schedule.WARM_UP = value
-
-
-def decay(_: Preparation, value: float) -> None:
-    """Share of the run in which the rate falls to zero."""
-    schedule.DECAY = value
-
-
-def std(_: Preparation, value: float) -> None:
-    """Standard deviation of the first weights."""
-    gpt2.INITIALIZER_RANGE = value
-
-
-def rounds(_: Preparation, value: float) -> None:
-    """Rounds of Newton and Schulz, with Jordan's coefficients."""
-    optimizers.NEWTON_SCHULZ_ROUNDS = int(value)
-
-
-def polar(_: Preparation, value: float) -> None:
-    """Rounds of the iteration, with Polar Express' coefficients."""
-
-    def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
-        X: Tensor = (matrices / (matrices.norm(dim=(1, 2), keepdim=True) * 1.02 + 1e-7)).to(dtype)
-        for a, b, c in POLAR_EXPRESS[: int(value)]:
-            A = X @ X.mT
-            X = torch.baddbmm(X, torch.baddbmm(A, A, A, beta=b, alpha=c), X, beta=a)
-        return X
-
-    optimizers.orthogonalize = orthogonalize
-
-
-def unshuffled_rows(made_of: Preparation, _: float) -> None:
-    """Rows as they follow each other in the shuffled documents: a long file fills a batch."""
-    from row_order import RowOrder
-
-    RowOrder.__getitem__ = lambda order, number: number  # type: ignore[method-assign]
-
-
-def z_loss(_: Preparation, value: float) -> None:
-    """value * logsumexp(logits) ** 2 on top of the loss (PaLM, section 5), which is reported with it."""
-
-    def with_z(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        scores = (hidden @ weight.T).float()
-        return F.cross_entropy(scores, targets) + value * scores.logsumexp(-1).square().mean()
-
-    vars(gpt2)["linear_cross_entropy"] = with_z
-
-
-# The trainer -------------------------------------------------------------------------------------
 
 
 def momentum(trial: Trial, value: float) -> None:
@@ -212,14 +103,14 @@ def sinusoids(trial: Trial, value: float) -> None:
     """
     weight = trial.trainer.model.transformer.wpe.weight
     T, C = weight.shape
-    angles = torch.arange(T)[:, None] * 10_000 ** (-torch.arange(0, C, 2) / C)  # (T, C / 2)
+    angles = torch.arange(T)[:, None] * LONGEST_WAVE[0] ** (-torch.arange(0, C, 2) / C)  # (T, C / 2)
     waves = torch.stack([angles.sin(), angles.cos()], dim=-1).view(T, C)
     with torch.no_grad():
         weight.copy_(waves * value * math.sqrt(2))
 
 
 def alike(trial: Trial, value: float) -> None:
-    """Keys begin as queries, so many times as large: tokens look at what is like them, places at near ones.
+    """Keys begin as queries, both so many times as large: a place looks at what is like it, and at near ones.
 
     Source of the idea: Trockman and Kolter 2023, "Mimetic Initialization of Self-Attention Layers".
     """
@@ -227,8 +118,9 @@ def alike(trial: Trial, value: float) -> None:
         for name, weight in trial.trainer.model.named_parameters():
             if name.endswith("c_attn.weight"):
                 C = len(weight)
-                weight[:, :C] *= value
-                weight[:, C : 2 * C] = weight[:, :C]
+                weight[:, : 2 * C] *= value
+                rest = math.sqrt(max(0.0, 1 - LIKENESS[0] ** 2))
+                weight[:, C : 2 * C] = LIKENESS[0] * weight[:, :C] + rest * weight[:, C : 2 * C]
 
 
 def wpe_rate(trial: Trial, value: float) -> None:
@@ -349,12 +241,6 @@ def short_first(trial: Trial, value: float) -> None:
     trainer.prefetcher.get = get  # type: ignore[assignment, method-assign]
 
 
-PREPARING: dict[str, Callable[[Preparation, float], None]] = {
-    choice.__name__.replace("_", "-"): choice
-    for choice in (
-        *(context, rows, epochs, fim, seed, warm_up, decay, std, rounds, polar, unshuffled_rows, z_loss),
-    )
-}
 ADAPTING: dict[str, Callable[[Trial, float], None]] = {
     choice.__name__.replace("_", "-"): choice
     for choice in (

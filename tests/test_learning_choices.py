@@ -7,13 +7,16 @@ from functools import partial
 from pathlib import Path
 
 import gpt2
+import learning_preparations
+import learning_variants
 import numpy as np
 import pytest
 import torch
 from budget import Plan
 from gpt2 import Shape
 from learning_choices import Trained, main, table
-from learning_variants import ADAPTING, PREPARING, Preparation, Trial, parse_variant
+from learning_preparations import PREPARING, Preparation
+from learning_variants import ADAPTING, Trial, parse_variant
 from machine import Machine
 from packing import PackedRows
 from schedule import Timetable
@@ -115,6 +118,22 @@ def test_positions_begin_as_sinusoids_whose_products_tell_how_far_apart_they_are
     assert float(weight.square().mean().sqrt()) == pytest.approx(0.02, rel=1e-4)
     products = weight @ weight.T
     assert torch.allclose(products[0, 1:4], products[5, 6:9], atol=1e-6)
+
+
+@pytest.mark.parametrize("likeness", [1.0, 0.6])
+def test_keys_begin_as_like_the_queries_as_was_asked(
+    likeness: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning_preparations, "LIKENESS", shared := [1.0])
+    monkeypatch.setattr(learning_variants, "LIKENESS", shared)
+    PREPARING["likeness"](Preparation(DATASET, 16, 100), likeness)
+    trial = trial_of()
+    ADAPTING["alike"](trial, 3)
+    [weight] = [w for name, w in trial.trainer.model.named_parameters() if name.endswith("c_attn.weight")]
+    q, k, v = torch.split(weight.detach(), 16, dim=1)
+    assert float((q * k).sum() / (q.norm() * k.norm())) == pytest.approx(likeness, abs=0.1)
+    assert float(q.std() / v.std()) == pytest.approx(3, rel=0.25)
+    assert float(k.std() / v.std()) == pytest.approx(3, rel=0.25)
 
 
 def test_positions_learn_at_a_multiple_of_the_rate() -> None:

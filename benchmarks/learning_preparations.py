@@ -1,0 +1,146 @@
+"""Choices of learning that are made before a trainer is there: its data, its schedule, its functions.
+
+They set the constants of model/ and replace its functions where nothing else would reach: a trial has a
+process of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import gpt2
+import numpy as np
+import optimizers
+import schedule
+import torch
+import torch.nn.functional as F
+from fill_in_the_middle import FillInTheMiddle, Marks
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from token_dataset import TokenDataset
+
+STEP_TOKENS = 2048
+LONGEST_WAVE = [10_000.0]  # of sinusoids, over 2 pi (Vaswani et al. 2017); a list, because a choice sets it
+LIKENESS = [1.0]  # correlation of the keys' first weights with the queries'
+MARKS = Marks(prefix=2, suffix=3, middle=4)  # the ids that every tokenizer of the project gives them
+
+# Amsel et al. 2025, "The Polar Express", section 3.3: a polynomial for each round instead of one for all
+POLAR_EXPRESS = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+    (2.300652019954817, -1.6689039845749493, 0.4188073119525673),
+)
+
+
+@dataclass
+class Preparation:
+    """What a trial is made of before its trainer is there."""
+
+    dataset: TokenDataset
+    context: int
+    tokens: int  # of the run: choices of rows and context change its steps
+    rows: int = 0  # 0: as many as make STEP_TOKENS
+    seed: int = 0
+    turning: FillInTheMiddle | None = None
+
+
+def context(made_of: Preparation, value: float) -> None:
+    """Tokens of a row; as many fewer rows a step."""
+    made_of.context = int(value)
+
+
+def rows(made_of: Preparation, value: float) -> None:
+    """Rows of a step; as many fewer steps."""
+    made_of.rows = int(value)
+
+
+def epochs(made_of: Preparation, value: float) -> None:
+    """So few documents that the run reads each of them so many times: what copies in a corpus cost."""
+    train = made_of.dataset.train
+    order = np.random.default_rng(made_of.seed).permutation(len(train.lengths))
+    enough = int(np.searchsorted(np.cumsum(train.lengths[order]), made_of.tokens / value)) + 1
+    made_of.dataset = replace(made_of.dataset, train=replace(train, kept=np.sort(order[:enough])))
+
+
+def fim(made_of: Preparation, value: float) -> None:
+    """The share of documents whose middle comes last."""
+    made_of.turning = FillInTheMiddle(value, MARKS)
+
+
+def seed(made_of: Preparation, value: float) -> None:
+    """Other first weights and another order: how far two runs of the same choices lie apart."""
+    made_of.seed = int(value)
+
+
+def warm_up(_: Preparation, value: float) -> None:
+    """Share of the run in which the rate rises."""
+    schedule.WARM_UP = value
+
+
+def decay(_: Preparation, value: float) -> None:
+    """Share of the run in which the rate falls to zero."""
+    schedule.DECAY = value
+
+
+def std(_: Preparation, value: float) -> None:
+    """Standard deviation of the first weights."""
+    gpt2.INITIALIZER_RANGE = value
+
+
+def rounds(_: Preparation, value: float) -> None:
+    """Rounds of Newton and Schulz, with Jordan's coefficients."""
+    optimizers.NEWTON_SCHULZ_ROUNDS = int(value)
+
+
+def polar(_: Preparation, value: float) -> None:
+    """Rounds of the iteration, with Polar Express' coefficients."""
+
+    def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
+        X: Tensor = (matrices / (matrices.norm(dim=(1, 2), keepdim=True) * 1.02 + 1e-7)).to(dtype)
+        for a, b, c in POLAR_EXPRESS[: int(value)]:
+            A = X @ X.mT
+            X = torch.baddbmm(X, torch.baddbmm(A, A, A, beta=b, alpha=c), X, beta=a)
+        return X
+
+    optimizers.orthogonalize = orthogonalize
+
+
+def unshuffled_rows(made_of: Preparation, _: float) -> None:
+    """Rows as they follow each other in the shuffled documents: a long file fills a batch."""
+    from row_order import RowOrder
+
+    RowOrder.__getitem__ = lambda order, number: number  # type: ignore[method-assign]
+
+
+def longest_wave(_: Preparation, value: float) -> None:
+    """Wavelength, over 2 pi, of the slowest of the sinusoids."""
+    LONGEST_WAVE[0] = value
+
+
+def likeness(_: Preparation, value: float) -> None:
+    """How far keys that begin alike are the queries: correlation of their weights."""
+    LIKENESS[0] = value
+
+
+def z_loss(_: Preparation, value: float) -> None:
+    """value * logsumexp(logits) ** 2 on top of the loss (PaLM, section 5), which is reported with it."""
+
+    def with_z(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        scores = (hidden @ weight.T).float()
+        return F.cross_entropy(scores, targets) + value * scores.logsumexp(-1).square().mean()
+
+    vars(gpt2)["linear_cross_entropy"] = with_z
+
+
+PREPARING: dict[str, Callable[[Preparation, float], None]] = {
+    choice.__name__.replace("_", "-"): choice
+    for choice in (
+        *(context, rows, epochs, fim, seed, warm_up, decay, std, rounds, polar, unshuffled_rows, z_loss),
+        *(longest_wave, likeness),
+    )
+}
