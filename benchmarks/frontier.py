@@ -1,0 +1,74 @@
+"""What minutes buy: the model that `train.py --minutes M` chooses by itself, for each M, in one table.
+
+    python benchmarks/frontier.py --data data.txt --tokenizer tokenizer --minutes 3 10 30
+
+All are scored on the same whole held-out files, those of benchmarks/train_against.py, whose figures of other
+programs (--seconds 180, 600, 1800) stand beside these. Prints a row for each: the shape, tokens, bits per
+byte, and how far the forecast was off on the files that train.py measures itself. Runs that are there in
+--work are not made again; on a machine that does something else the figures are too high.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from journey import PROJECT, HelpFormatter
+
+sys.path.insert(0, str(PROJECT / "model"))
+
+
+def train(options: argparse.Namespace, minutes: float) -> Path:
+    """The folder of the model of so many minutes."""
+    folder: Path = options.work / f"{minutes:g}min"
+    provenance = folder / "provenance.json"
+    if not provenance.exists() or not json.loads(provenance.read_text(encoding="utf-8"))["finished"]:
+        files = ["--data", options.data, "--tokenizer", options.tokenizer, "--output", folder]
+        command = [sys.executable, PROJECT / "model/train.py", *files, "--minutes", f"{minutes:g}"]
+        subprocess.run([*map(str, command), *options.rest], check=True, stdout=sys.stderr)
+    return folder
+
+
+def score_folder(options: argparse.Namespace, folder: Path) -> float:
+    """Bits per byte on the sample that all have in common."""
+    import torch
+    from adapting import read_ancestor
+    from gpt2 import GPT2
+    from held_out import sample_files, score
+    from token_dataset import encode_corpus
+
+    cache = options.data.with_name(f"{options.data.stem}.cache")
+    dataset = encode_corpus(options.data, options.tokenizer, cache, threads=2)
+    ancestor = read_ancestor(folder, folder)
+    model = GPT2(ancestor.shape(), torch.float32)
+    model.load_state_dict(ancestor.weights(ancestor.config.n_positions))
+    files = sample_files(dataset.held_out, 1000 * options.held_out_kb)
+    return score(model, dataset.held_out, files, dataset.end_of_text_id).bits_per_byte
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data.txt"), help="documents")
+    parser.add_argument("--tokenizer", type=Path, default=Path("tokenizer"), help="folder of the tokenizer")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[3, 10, 30], help="budgets")
+    parser.add_argument("--held-out-kb", type=int, default=1000, help="size of the held-out sample")
+    parser.add_argument("--work", type=Path, default=Path("frontier"), help="folder of the models")
+    parser.add_argument("rest", nargs="*", help="after --: further options of train.py")
+    options = parser.parse_args(argv)
+    print(f"{'minutes':>8}{'layers x width, context':>26}{'M tokens':>10}{'bits/byte':>11}{'forecast':>10}")
+    for minutes in options.minutes:
+        folder = train(options, minutes)
+        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        plan, figures = provenance["plan"], provenance["figures"]
+        shape = f"{plan['n_layer']} x {plan['n_embd']}, {plan['block_size']}"
+        off = f"{figures['forecast_off_by']:+.1%}" if "forecast_off_by" in figures else ""
+        bits = score_folder(options, folder)
+        print(f"{minutes:>8g}{shape:>26}{figures['tokens'] / 1e6:>10.2f}{bits:>11.4f}{off:>10}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
