@@ -219,7 +219,7 @@ class LlamaCpp(Writer):
         super().__init__(folder, threads)
         from llama_cpp import Llama
 
-        self.model = Llama(
+        self.model: Any = Llama(
             str(export),
             n_ctx=self.pretrained.config.n_positions,
             n_threads=threads,
@@ -228,7 +228,7 @@ class LlamaCpp(Writer):
         )
 
     def write(self, prompt: Ids, tokens: int) -> Ids:
-        self.model.reset()  # type: ignore[no-untyped-call]
+        self.model.reset()
         return list(islice(self.model.generate(prompt, temp=0.0), tokens))
 
 
