@@ -15,7 +15,7 @@ from random import Random
 from clean_end import clean_end, shared
 from ending import Search, string_ends
 from fill_in import closing_gap, fitting, longest_middle
-from open_brackets import closers, place_of
+from open_brackets import closers, continues_nothing, place_of
 from python_parser import is_viable
 from reading import Reading
 from sampling import Array, log_probability
@@ -193,6 +193,12 @@ class Continuation:
         """Judge the text up to its last line end, and the indentation after it."""
         end = self.raw.rfind("\n") + 1
         text, last = self.near + self.raw[:end], self.lines[-1]
+        statement = text[last.standing.start :]
+        if continues_nothing(statement):
+            self.take_back(len(self.steps) - 1)
+            return False
+        if statement.endswith("\\\n") and place_of(statement).is_continued:
+            return True  # no line by itself: it is judged with what it goes on in
         standing = judge(text, last.standing)
         if standing is None:
             self.correct(self.first_error())

@@ -100,3 +100,9 @@ def start_of_logical_line(text: str) -> int:
 def closers(place: Place) -> str:
     """The brackets that close what is open, innermost first: "])" after "f([1" """
     return "".join(CLOSER[bracket] for _, bracket in reversed(place.brackets))
+
+
+def continues_nothing(text: str) -> bool:
+    """Whether a text ends in a backslash and an empty line: right, but wrong without the line's end."""
+    words = text.rstrip(" \t\f\n")
+    return words.endswith("\\") and "\n" in text[len(words) + 1 :] and place_of(words + "\n").is_continued

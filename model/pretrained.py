@@ -248,7 +248,7 @@ def read_safetensors(file: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
 
     The form: https://huggingface.co/docs/safetensors (the length of the header in 8 bytes, the header, data)
     """
-    contents = np.memmap(file, np.uint8, mode="r")
+    contents = np.memmap(file, np.uint8, mode="c")  # float32 stays in the file until it is read
     start = 8 + int.from_bytes(contents[:8].tobytes(), "little")
     for name, entry in json.loads(contents[8:start].tobytes()).items():
         if name != "__metadata__" and entry["dtype"] in FLOATS:
@@ -257,4 +257,4 @@ def read_safetensors(file: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
             if entry["dtype"] == "BF16":
                 yield name, (array.astype(np.uint32) << 16).view(np.float32)
             else:
-                yield name, array.astype(np.float32)
+                yield name, np.asarray(array.astype(np.float32, copy=False))

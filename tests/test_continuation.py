@@ -13,6 +13,7 @@ from completion import Completer
 from conftest import STDLIB
 from continuation import MOST_TRIES, Continuation
 from decoding_settings import Decoding
+from open_brackets import continues_nothing
 from pretrained import read_pretrained
 from python_parser import is_complete
 from reading import Reading
@@ -132,3 +133,23 @@ def test_a_model_that_can_say_nothing_but_the_end_stops(untrained: Completer) ->
         assert not sample.end(0)
     assert sample.end(0)
     assert is_complete("f(" + sample.text + "\n", 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("x\\\n\n", True), ("x\\\n  \n", True), ("x\\\n", False), ("x\\\ny\n", False), ("# a\\\n\n", False)],
+)
+def test_a_backslash_before_an_empty_line_continues_nothing(text: str, expected: bool) -> None:
+    assert continues_nothing(text) is expected
+
+
+def test_a_backslash_is_never_the_last_that_is_printed(untrained: Completer) -> None:
+    [sample] = untrained.start("x = 1\n", Decoding(seed=1, max_new_tokens=100))
+    sample.owed = b""
+    for spelling in (b"y", b"\\", b"\n"):
+        sample.remember(np.zeros((1, 512), np.float32))
+        assert sample.add(0, spelling)
+    sample.remember(np.zeros((1, 512), np.float32))
+    assert not sample.add(1, b"\n"), "the second line end is taken back"
+    sample.finish()
+    assert is_complete("x = 1\n" + sample.text + "\n", 0)
