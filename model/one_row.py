@@ -33,8 +33,9 @@ class OneRow:
 
         def linear(name: str) -> tuple[Weights, Array, Array]:
             # GPT-2 keeps its matrices as (in, out)
-            rounded, scales = in_integers(stacked(f"{name}.weight").transpose(0, 2, 1), bits)
-            return rounded, scales, stacked(f"{name}.bias")
+            layers = [weights[f"h.{index}.{name}.weight"].T for index in range(config.n_layer)]
+            rounded, scales = zip(*(in_integers(layer, bits) for layer in layers), strict=True)
+            return np.stack(rounded), np.stack(scales), stacked(f"{name}.bias")
 
         if config.n_embd % GROUP or config.n_inner % GROUP:
             bits = 16
