@@ -98,21 +98,23 @@ def prompts(files: list[str], count: int, seed: int) -> Iterator[str]:
 
 
 def load(folder: Path, random_weights: bool) -> Completer:
+    """As code_generator.py loads it, or its shape with other weights."""
+    import code_generator
     import numpy as np
     from completion import Completer
     from inference import GPT2
     from pretrained import load_weights, read_pretrained
 
     pretrained = read_pretrained(folder)
-    weights = load_weights(pretrained)
-    if random_weights:
-        chance = np.random.default_rng(0)
-        weights = {
-            name: chance.standard_normal(weight.shape, np.float32) * np.float32(0.3)
-            if weight.ndim == 2
-            else weight
-            for name, weight in weights.items()
-        }
+    if not random_weights:
+        return code_generator.load(pretrained, "cpu")
+    chance = np.random.default_rng(0)
+    weights = {
+        name: chance.standard_normal(weight.shape, np.float32) * np.float32(0.3)
+        if weight.ndim == 2
+        else weight
+        for name, weight in load_weights(pretrained).items()
+    }
     return Completer(GPT2(pretrained.config, weights), pretrained.vocabulary)
 
 

@@ -17,8 +17,7 @@ import sys
 from pathlib import Path
 
 from journey import PROJECT, HelpFormatter
-
-sys.path.insert(0, str(PROJECT / "model"))
+from pretokenizer_choice import score_folder
 
 
 def train(options: argparse.Namespace, minutes: float) -> Path:
@@ -30,23 +29,6 @@ def train(options: argparse.Namespace, minutes: float) -> Path:
         command = [sys.executable, PROJECT / "model/train.py", *files, "--minutes", f"{minutes:g}"]
         subprocess.run([*map(str, command), *options.rest], check=True, stdout=sys.stderr)
     return folder
-
-
-def score_folder(options: argparse.Namespace, folder: Path) -> float:
-    """Bits per byte on the sample that all have in common."""
-    import torch
-    from adapting import read_ancestor
-    from gpt2 import GPT2
-    from held_out import sample_files, score
-    from token_dataset import encode_corpus
-
-    cache = options.data.with_name(f"{options.data.stem}.cache")
-    dataset = encode_corpus(options.data, options.tokenizer, cache, threads=2)
-    ancestor = read_ancestor(folder, folder)
-    model = GPT2(ancestor.shape(), torch.float32)
-    model.load_state_dict(ancestor.weights(ancestor.config.n_positions))
-    files = sample_files(dataset.held_out, 1000 * options.held_out_kb)
-    return score(model, dataset.held_out, files, dataset.end_of_text_id).bits_per_byte
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         plan, figures = provenance["plan"], provenance["figures"]
         shape = f"{plan['n_layer']} x {plan['n_embd']}, {plan['block_size']}"
         off = f"{figures['forecast_off_by']:+.1%}" if "forecast_off_by" in figures else ""
-        bits = score_folder(options, folder)
+        sample = 1000 * options.held_out_kb
+        bits = score_folder(folder, options.data, options.tokenizer, sample)["bits_per_byte"]
         print(f"{minutes:>8g}{shape:>26}{figures['tokens'] / 1e6:>10.2f}{bits:>11.4f}{off:>10}", flush=True)
     return 0
 

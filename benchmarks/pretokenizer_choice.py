@@ -74,20 +74,23 @@ def measure(arguments: argparse.Namespace, rule: str, entries: int, seed: int) -
     return dict(json.loads(result.read_text(encoding="utf-8")))
 
 
-def score_folder(model_folder: Path, data: Path, tokenizer: Path) -> dict[str, float]:
+def score_folder(
+    model_folder: Path, data: Path, tokenizer: Path, sample_bytes: int = SCORED_BYTES
+) -> dict[str, float]:
     """Bits per byte of a trained folder on the fixed sample, with what it was trained on."""
     import torch
-    from gpt2 import GPT2, Shape
+    from adapting import read_ancestor
+    from gpt2 import GPT2
     from held_out import sample_files, score
-    from safetensors.torch import load_file
     from token_dataset import encode_corpus
 
     provenance = json.loads((model_folder / "provenance.json").read_text(encoding="utf-8"))
     dataset = encode_corpus(data, tokenizer, data.with_name(f"{data.stem}.cache"), threads=2)
-    shape = Shape(**SHAPE, vocab_size=dataset.vocab_size)
-    model = GPT2(shape, torch.float32)
-    model.load_state_dict(load_file(model_folder / "model.safetensors"), strict=False)
-    measured = score(model, dataset.held_out, sample_files(dataset.held_out, SCORED_BYTES))
+    ancestor = read_ancestor(model_folder, model_folder)
+    model = GPT2(ancestor.shape(), torch.float32)
+    model.load_state_dict(ancestor.weights(ancestor.config.n_positions))
+    files = sample_files(dataset.held_out, sample_bytes)
+    measured = score(model, dataset.held_out, files, dataset.end_of_text_id)
     return {
         "bits_per_byte": measured.bits_per_byte,
         "tokens": provenance["figures"]["tokens"],

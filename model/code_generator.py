@@ -219,7 +219,6 @@ def load(pretrained: Pretrained, device: str) -> Completer:
 
         if not is_compiled():
             print("note: compiling for this processor, once: some seconds", file=sys.stderr)
-
         model = GPT2(pretrained.config, load_weights(pretrained), bits=8 if is_large else 16)
         return Completer(model, pretrained.vocabulary)
     return Completer(load_on_gpu(pretrained, device), pretrained.vocabulary)

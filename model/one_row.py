@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from compiled_pass import GELU, GELU_TANH, GROUP, RELU, SILU, TANH, Array, Weights, pass_one
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from pretrained import GPT2Config
@@ -76,16 +75,8 @@ def in_integers(weights: Array, bits: int) -> tuple[Weights, Array]:
     in_integers([[0.5, -1.0]], 16) -> [[16384, -32767]], [[1 / 32767]]
     """
     size, kind, highest = (GROUP, np.int8, 127) if bits == 8 else (weights.shape[-1], np.int16, 32767)
-    rounded = np.empty(weights.shape, kind)
-    scales = np.empty((*weights.shape[:-1], weights.shape[-1] // size), np.float32)
-    for matrix, whole, scale in zip(matrices(weights), matrices(rounded), matrices(scales), strict=True):
-        groups = np.ascontiguousarray(matrix).reshape(len(matrix), -1, size)
-        scale[:] = np.maximum(np.abs(groups).max(-1), 1e-30) / highest
-        with np.errstate(invalid="ignore"):  # nan stays in the scale
-            whole[:] = np.rint(groups / scale[..., None]).reshape(matrix.shape).astype(kind)
+    groups = np.ascontiguousarray(weights).reshape(*weights.shape[:-1], -1, size)
+    scales = (np.maximum(np.abs(groups).max(-1), 1e-30) / highest).astype(np.float32)
+    with np.errstate(invalid="ignore"):  # nan stays in the scale
+        rounded = np.rint(groups / scales[..., None]).reshape(weights.shape).astype(kind)
     return rounded, scales
-
-
-def matrices(array: NDArray[np.generic]) -> list[NDArray[np.generic]]:
-    """The array itself where it is a matrix, else those that are stacked in it."""
-    return [array] if array.ndim == 2 else list(array)

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from code_generator import load as load_model
 from completion import Completer
 from conftest import run_script, succeed
 from decoding_settings import Decoding
 from fill_in import check_fills_in, fitting, gap_of, split_at_marker
-from inference import GPT2
-from pretrained import PretrainedError, load_weights, read_pretrained
+from pretrained import PretrainedError, read_pretrained
 
 GENERATOR = "model/code_generator.py"
 BEFORE, AFTER = "def f(x):\n    if x:\n", "    return x\n"
@@ -131,9 +131,7 @@ def test_the_marks_are_those_of_the_model_s_own_tokenizer() -> None:
 
 
 def load(folder: Path) -> Completer:
-    pretrained = read_pretrained(folder)
-    weights = load_weights(pretrained)
-    return Completer(GPT2(pretrained.config, weights), pretrained.vocabulary)
+    return load_model(read_pretrained(folder), "cpu")
 
 
 def gap_text(folder: Path, prompt: str, suffix: str, middle: str) -> tuple[bool, str]:

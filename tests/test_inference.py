@@ -71,6 +71,11 @@ def one_by_one(model: LanguageModel, ids: list[int], cache: KeyValueCache) -> Ar
     return logits
 
 
+def alone(model: LanguageModel, prompts: list[list[int]]) -> Array:
+    """Logits (B, V) after each of these, read by itself."""
+    return np.concatenate([model.next_logits([prompt], model.new_cache(1, 20)) for prompt in prompts])
+
+
 def assert_close(logits: Array, expected: Array, tolerance: float = 1e-3) -> None:
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=tolerance)
 
@@ -182,8 +187,7 @@ def test_rows_of_a_batch_do_not_see_each_other(
 ) -> None:
     model = loader(save_tiny_model(tmp_path))
     rows = [some_ids(12), some_ids(12)[::-1]]
-    together = model.next_logits(rows, model.new_cache(2, 12))
-    assert_close(together, np.concatenate([model.next_logits([row], model.new_cache(1, 12)) for row in rows]))
+    assert_close(model.next_logits(rows, model.new_cache(2, 12)), alone(model, rows))
 
 
 def test_rows_of_different_lengths_go_on_each_from_its_own_end(
@@ -194,9 +198,7 @@ def test_rows_of_different_lengths_go_on_each_from_its_own_end(
     cache = model.new_cache(2, 20)
     model.next_logits([ids, ids], cache)
     cache.lengths = [12, 7]
-    together = model.next_logits([[9], [8]], cache)
-    alone = [model.next_logits([prompt], model.new_cache(1, 20)) for prompt in ([*ids, 9], [*ids[:7], 8])]
-    assert_close(together, np.concatenate(alone))
+    assert_close(model.next_logits([[9], [8]], cache), alone(model, [[*ids, 9], [*ids[:7], 8]]))
 
 
 def test_what_is_read_into_a_row_stands_there(
@@ -209,9 +211,7 @@ def test_what_is_read_into_a_row_stands_there(
     model.next_logits([ids[:5]], cache.row(1))
     model.next_logits([ids[:1]], cache.row(0))
     cache.lengths = [1, 5]
-    together = model.next_logits([[9], [8]], cache)
-    alone = [model.next_logits([prompt], model.new_cache(1, 20)) for prompt in ([ids[0], 9], [*ids[:5], 8])]
-    assert_close(together, np.concatenate(alone))
+    assert_close(model.next_logits([[9], [8]], cache), alone(model, [[ids[0], 9], [*ids[:5], 8]]))
 
 
 def test_rows_of_a_cache_can_be_repeated_and_dropped(

@@ -14,20 +14,19 @@ from typing import Any
 import continuation
 import pytest
 import torch
+from code_generator import load as load_model
 from completion import Completer
 from continuation import Continuation
 from decoding_settings import Decoding
-from inference import GPT2
 from one_shot import Output, complete_once
-from pretrained import load_weights, read_pretrained
+from pretrained import read_pretrained
 from tiny_model import save_tiny_model
 
 PROMPTS = ("", "import json\n", "class Decoder:\n    def dec", "x = [1,")
 
 
 def load(folder: Path) -> Completer:
-    pretrained = read_pretrained(folder)
-    return Completer(GPT2(pretrained.config, load_weights(pretrained)), pretrained.vocabulary)
+    return load_model(read_pretrained(folder), "cpu")
 
 
 @pytest.fixture(scope="module")
