@@ -43,7 +43,8 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
     """Keeps the docstring's lines and shows every default, in words where None stands for something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
+        is_said = action.default is None or isinstance(action.default, bool)  # a flag is off unless given
+        return action.help if is_said else super()._get_help_string(action)
 
 
 def build_parser() -> argparse.ArgumentParser:
