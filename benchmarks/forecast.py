@@ -4,10 +4,10 @@
     python benchmarks/forecast.py --fit                                    # the points that are there already
     python benchmarks/forecast.py --points 2x128:1M 4x256:3M --threads 1   # layers x width : tokens
 
-Each point is a whole run of `model/train.py --steps` with that shape; its held-out bits per byte do not
-depend on how fast the machine is, so a shared one serves as well. The points are kept in --record, one JSON
-object a line, and are not run twice. Prints each with what the fit says of it, its largest error, and the
-constants for model/expected_loss.py.
+Each point is a whole run of `model/train.py --steps` with that shape and the context that the dial gives it;
+its held-out bits per byte do not depend on how fast the machine is, so a shared one serves as well. They are
+kept in --record, one JSON object a line, and not run twice. Prints each with what the fit and the constants
+of now say of it, the largest errors, and the constants for model/expected_loss.py.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import numpy as np
 from journey import PROJECT, HelpFormatter
 
 sys.path.insert(0, str(PROJECT / "model"))
-from expected_loss import effective_tokens
+from expected_loss import effective_tokens, expected_bits_per_byte
 
 POINTS = (
-    *("2x128:1M", "3x192:1M", "4x256:1M", "2x128:3M", "3x192:3M", "4x256:3M"),
-    *("6x384:1M", "2x128:8M", "3x192:8M", "4x256:6M"),
+    *("2x128:1M", "2x128:2M", "2x128:5M", "2x192:2M", "2x192:4M", "2x192:8M"),
+    *("3x192:4M", "3x192:8M", "4x256:4M", "4x256:12M"),
 )
 STEP_TOKENS = 2048  # what model/train.py takes a step for when it chooses the batch
 EXPONENTS = np.arange(0.10, 0.61, 0.02)
@@ -81,7 +81,7 @@ def read_points(record: Path) -> list[Point]:
 def run_point(options: argparse.Namespace, n_layer: int, n_embd: int, tokens: float) -> Point:
     """Train a model on so many tokens. Raises SystemExit where train.py does not succeed."""
     output = options.record.with_name(f"forecast-{n_layer}x{n_embd}-{tokens / 1e6:g}M")
-    context = 512 if n_embd >= 384 else 256
+    context = context_of(n_layer, n_embd)
     shape = ["--n-layer", str(n_layer), "--n-embd", str(n_embd), "--block-size", str(context)]
     files = ["--data", str(options.data), "--tokenizer", str(options.tokenizer), "--output", str(output)]
     steps = str(round(planned_steps(tokens, context)))
@@ -101,6 +101,13 @@ def run_point(options: argparse.Namespace, n_layer: int, n_embd: int, tokens: fl
         figures["held_out_bits_per_byte"],
         figures["held_out_difficulty"],
     )
+
+
+def context_of(n_layer: int, n_embd: int) -> int:
+    """The context that the dial gives a shape; 256 where it is none of its rungs."""
+    from budget import LADDER
+
+    return next((context for *shape, context in LADDER if shape[::2] == [n_layer, n_embd]), 256)
 
 
 def planned_steps(tokens: float, context: int) -> float:
@@ -153,18 +160,20 @@ def main(argv: list[str] | None = None) -> int:
     if len(points) < 4:
         raise SystemExit(f"{len(points)} points are too few for three constants")
     E, A, alpha, B, beta = fit(points)
-    print(f"{'shape':>8}{'parameters':>12}{'tokens':>12}{'measured':>10}{'fitted':>8}{'error':>8}")
-    worst = 0.0
+    print(
+        f"{'shape':>8}{'parameters':>12}{'tokens':>12}{'measured':>10}{'fitted':>8}{'error':>8}{'now':>8}{'error':>8}"
+    )
+    worst = worst_now = 0.0
     for point in points:
         D = effective_tokens(point.tokens, point.corpus_tokens)
         fitted = point.difficulty * (E + A * point.parameters**-alpha + B * D**-beta)
-        error = fitted / point.bits_per_byte - 1
-        worst = max(worst, abs(error))
+        now = expected_bits_per_byte(point.parameters, point.tokens, point.corpus_tokens, point.difficulty)
+        error, error_now = fitted / point.bits_per_byte - 1, now / point.bits_per_byte - 1
+        worst, worst_now = max(worst, abs(error)), max(worst_now, abs(error_now))
+        figures = f"{fitted:>8.3f}{error:>+8.1%}{now:>8.3f}{error_now:>+8.1%}"
         shape = f"{point.n_layer}x{point.n_embd}"
-        print(
-            f"{shape:>8}{point.parameters:>12,}{point.tokens:>12,}{point.bits_per_byte:>10.3f}{fitted:>8.3f}{error:>+8.1%}"
-        )
-    print(f"largest error {worst:.1%}")
+        print(f"{shape:>8}{point.parameters:>12,}{point.tokens:>12,}{point.bits_per_byte:>10.3f}{figures}")
+    print(f"largest error {worst:.1%}, with the constants of now {worst_now:.1%}")
     print(f"E, A, ALPHA, B, BETA = {E:.4g}, {A:.4g}, {alpha:.2f}, {B:.4g}, {beta:.2f}")
     return 0
 

@@ -2,13 +2,13 @@
 
     python benchmarks/pretokenizer_choice.py --data data.txt --minutes 3
     python benchmarks/pretokenizer_choice.py --data data.txt --minutes 10 --candidates gpt2:4096,gpt2:8192
-    python benchmarks/pretokenizer_choice.py --data data.txt --minutes 3 --rate 8300     # on a busy machine
+    python benchmarks/pretokenizer_choice.py --data data.txt --minutes 3 --shape 2 192 128 --rate 20000
 
-Each candidate is a tokenizer learnt from the train documents and a GPT-2 of 4 layers and 256 channels (5.3 M
-parameters at 8,192 entries) trained with it by model/train.py, then scored on the same held-out files. By
-default all have the same time on the clock, on an idle machine. With --rate they have the same number of
-floating point operations instead: as many as a machine of that many tokens a second at 8,192 entries would do
-in the time. Finished candidates are kept in --work, so that the same command goes on where it was.
+Each candidate is a tokenizer learnt from the train documents and the GPT-2 that model/train.py takes for the
+minutes, or one of --shape, trained with it and scored on the same held-out files. By default all have the
+same time on the clock, on an idle machine. With --rate, for a busy one, they have the same number of floating
+point operations instead: as many as a machine of that many tokens a second at 8,192 entries would do in the
+time. Finished candidates are kept in --work, so that the same command goes on where it was.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from journey import PROJECT
 
 sys.path.insert(0, str(PROJECT / "model"))
 
-SHAPE: dict[str, Any] = {"n_layer": 4, "n_head": 4, "n_embd": 256, "block_size": 256}
 TOKENS_PER_STEP = 2048
 REFERENCE_ENTRIES = 8192
 SCORED_BYTES = 2_000_000  # of held-out files, the same for every candidate
@@ -43,12 +42,17 @@ def run(script: str, *arguments: object) -> None:
     subprocess.run(command, check=True, stdout=sys.stderr)
 
 
-def steps_for(minutes: float, rate: float, entries: int) -> int:
-    """Steps with as many operations as `rate` tokens/s at 8,192 entries make in the minutes."""
+def steps_for(minutes: float, rate: float, shape: Sequence[int], entries: int) -> int:
+    """Steps with as many operations as `rate` tokens/s at 8,192 entries make in the minutes.
+
+    shape: layers, channels, context.
+    """
     from gpt2 import Shape
 
-    reference = Shape(**SHAPE, vocab_size=REFERENCE_ENTRIES).flops_per_token
-    own = Shape(**SHAPE, vocab_size=entries).flops_per_token
+    n_layer, n_embd, block_size = shape
+    reference, own = (
+        Shape(n_layer, 1, n_embd, block_size, size).flops_per_token for size in (REFERENCE_ENTRIES, entries)
+    )
     return round(minutes * 60 * rate * reference / own / TOKENS_PER_STEP)
 
 
@@ -61,11 +65,12 @@ def measure(arguments: argparse.Namespace, rule: str, entries: int, seed: int) -
         options = ["--vocab-size", entries, "--pretokenizer", rule]
         run("preprocess/tokenizer.py", "-t", "--data", arguments.data, "--tokenizer", tokenizer, *options)
         length = (
-            ["--steps", steps_for(arguments.minutes, arguments.rate, entries)]
+            ["--steps", steps_for(arguments.minutes, arguments.rate, arguments.shape, entries)]
             if arguments.rate
             else ["--minutes", arguments.minutes]
         )
-        shape = [word for name, size in SHAPE.items() for word in (f"--{name.replace('_', '-')}", size)]
+        names = ("--n-layer", "--n-embd", "--block-size")
+        shape = [word for pair in zip(names, arguments.shape or (), strict=False) for word in pair]
         places = ["--data", arguments.data, "--tokenizer", tokenizer, "--output", folder / "model"]
         threads = ["--threads", arguments.threads] if arguments.threads else []
         run("model/train.py", *places, *length, *shape, *threads, "--seed", seed)
@@ -105,12 +110,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default="pretokenizers", help="folder of what is being compared")
     parser.add_argument("--minutes", type=float, default=3, help="of training, each")
     parser.add_argument(
+        "--shape", type=int, nargs=3, metavar=("LAYERS", "CHANNELS", "CONTEXT"), help="instead of train.py's"
+    )
+    parser.add_argument(
         "--rate", type=float, default=0, help="tokens/s to count operations by, 0 = by the clock"
     )
     parser.add_argument("--candidates", default=CANDIDATES, help="rule:entries, ...")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = train.py's default")
     arguments = parser.parse_args(argv)
+    if arguments.rate and not arguments.shape:
+        parser.error("--rate counts operations, which takes --shape")
     arguments.work.mkdir(parents=True, exist_ok=True)
     print(f"{'rule':<10}{'entries':>8}{'seed':>6}{'M tokens':>10}{'MB seen':>9}{'bits/byte':>11}", flush=True)
     for candidate in arguments.candidates.split(","):

@@ -15,12 +15,13 @@ import numpy as np
 from fill_in import MARKS, fills_in
 from numpy.typing import NDArray
 from pretrained import PretrainedError, load_weights, read_json
-from text_encoder import GPT2_PATTERN
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
     from pretrained import Pretrained
 
+# GPT-2's rule, which tokenizer.json names (ByteLevel, use_regex) but does not spell out.
+GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 CL100K_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"

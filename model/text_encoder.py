@@ -1,27 +1,23 @@
-"""Text -> token ids with the tokenizer of tokenizer.json, fast: tiktoken with the same merges.
+"""Text -> token ids with the tokenizer of tokenizer.json, fast: splintr reads the same file.
 
-tiktoken gives the same ids several times as fast as tokenizers; that it does is checked on the corpus's own
+splintr gives the same ids many times as fast as tokenizers; that it does is checked on the corpus's own
 documents before it is relied upon. Text never becomes a special id in either.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    import tiktoken
+    from splintr import AnyTokenizer
 
 END_OF_TEXT = "<|endoftext|>"
-
-# GPT-2's rule, which tokenizer.json names (ByteLevel, use_regex) but does not spell out.
-GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
 class EncoderError(ValueError):
@@ -29,7 +25,7 @@ class EncoderError(ValueError):
 
 
 class TextEncoder:
-    """Encodes with tiktoken what it can, and the rest with tokenizers: the ids are the same."""
+    """Encodes with splintr what it can read, and the rest with tokenizers: the ids are the same."""
 
     def __init__(self, folder: Path, end_of_text_id: int | None = None) -> None:
         """end_of_text_id: the token that closes a document, where that is not <|endoftext|>."""
@@ -51,16 +47,12 @@ class TextEncoder:
         self.end_of_text_id: int = end_of_text
         self.vocab_size: int = self.tokenizer.get_vocab_size()
         self.sha256 = hashlib.sha256(content).hexdigest()
-        self.fast: tiktoken.Encoding | None = as_tiktoken(json.loads(content))
+        self.fast: AnyTokenizer | None = as_splintr(content)
 
     def encode(self, text: str) -> NDArray[np.uint32]:
         """The ids of the text, none of them special."""
         if self.fast:
-            try:
-                # No special token is allowed unless named. encode_ordinary makes a list of Python numbers.
-                return self.fast.encode_to_numpy(text, disallowed_special=())
-            except ValueError:  # a run of a million blanks exceeds the stack of its regular expressions
-                pass
+            return np.array(self.fast.encode_ordinary(text), np.uint32)
         return self.encode_slowly(text)
 
     def encode_slowly(self, text: str) -> NDArray[np.uint32]:
@@ -75,28 +67,11 @@ class TextEncoder:
         return self.fast is not None
 
 
-def as_tiktoken(tokenizer: dict[str, Any]) -> tiktoken.Encoding | None:
-    """The same tokenizer in tiktoken, from a parsed tokenizer.json; None if it is not byte-level BPE.
+def as_splintr(content: bytes) -> AnyTokenizer | None:
+    """The tokenizer of a tokenizer.json in splintr; None where it is of a kind that splintr does not read."""
+    import splintr
 
-    Source: GPT-2's encoder.py for the alphabet that spells bytes: printable Latin-1 stands for itself, the
-    others follow in order from U+0100.
-    """
-    import tiktoken
-
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    byte = {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
-    special = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
     try:
-        ranks = {
-            bytes(byte[character] for character in spelling): rank
-            for spelling, rank in tokenizer["model"]["vocab"].items()
-            if spelling not in special
-        }
-        steps = tokenizer["pre_tokenizer"].get("pretokenizers", [])
-        pattern = next((step["pattern"]["Regex"] for step in steps if step["type"] == "Split"), GPT2_PATTERN)
-    except (KeyError, AttributeError):
+        return splintr.from_json_bytes(content)
+    except ValueError:
         return None
-    if not all(bytes([b]) in ranks for b in range(256)):  # tiktoken would panic at the first one missing
-        return None
-    return tiktoken.Encoding("tokenizer.json", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)

@@ -121,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=sample_bytes,
         default=1_000_000_000,
         metavar="BYTES",
-        help="learn from a sample of whole files of at most this size, always the same ones; 0 = everything",
+        help="learn from a sample of whole files of at most this size (60M), always the same; 0 = everything",
     )
     encoding = parser.add_argument_group("options of -e")
     encoding.add_argument("--file", type=Path, help="the text to encode, instead of TEXT (default: none)")
@@ -157,11 +157,8 @@ def parameters(text: str) -> float:
 
 
 def sample_bytes(text: str) -> int:
-    """A whole number of at least 0."""
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
+    """A whole number of bytes of at least 0: "60M" -> 60_000_000"""
+    return int(count(text))
 
 
 def id_list(text: str) -> list[int]:
