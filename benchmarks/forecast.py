@@ -25,7 +25,7 @@ import numpy as np
 from journey import PROJECT, HelpFormatter
 
 sys.path.insert(0, str(PROJECT / "model"))
-from expected_loss import effective_tokens, expected_bits_per_byte
+from expected_loss import effective_bytes, expected_bits_per_byte
 
 POINTS = (
     *("2x128:1M", "2x128:2M", "2x128:5M", "2x192:2M", "2x192:4M", "2x192:8M"),
@@ -44,7 +44,8 @@ class Point:
     n_embd: int
     parameters: int
     tokens: int
-    corpus_tokens: int
+    text_bytes: int
+    corpus_bytes: int
     bits_per_byte: float
     difficulty: float  # tokens per byte of the held-out sample, relative to the corpus
 
@@ -97,7 +98,8 @@ def run_point(options: argparse.Namespace, n_layer: int, n_embd: int, tokens: fl
         n_embd,
         plan["parameters"],
         figures["tokens"],
-        round(figures["tokens"] / figures["epochs"]),
+        figures["text_bytes"],
+        round(figures["text_bytes"] / figures["epochs"]),
         figures["held_out_bits_per_byte"],
         figures["held_out_difficulty"],
     )
@@ -131,7 +133,7 @@ def fit(points: list[Point]) -> tuple[float, float, float, float, float]:
     if len(points) >= ENOUGH:
         exponents = list(itertools.product(EXPONENTS, EXPONENTS))
     N = np.array([point.parameters for point in points], dtype=float)
-    D = np.array([effective_tokens(point.tokens, point.corpus_tokens) for point in points])
+    D = np.array([effective_bytes(point.text_bytes, point.corpus_bytes) for point in points])
     target = np.array([point.bits_per_byte / point.difficulty for point in points])
     best, constants = np.inf, (0.0, 0.0, 0.0, 0.0, 0.0)
     for alpha, beta in exponents:
@@ -165,9 +167,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     worst = worst_now = 0.0
     for point in points:
-        D = effective_tokens(point.tokens, point.corpus_tokens)
+        D = effective_bytes(point.text_bytes, point.corpus_bytes)
         fitted = point.difficulty * (E + A * point.parameters**-alpha + B * D**-beta)
-        now = expected_bits_per_byte(point.parameters, point.tokens, point.corpus_tokens, point.difficulty)
+        now = expected_bits_per_byte(point.parameters, point.text_bytes, point.corpus_bytes, point.difficulty)
         error, error_now = fitted / point.bits_per_byte - 1, now / point.bits_per_byte - 1
         worst, worst_now = max(worst, abs(error)), max(worst_now, abs(error_now))
         figures = f"{fitted:>8.3f}{error:>+8.1%}{now:>8.3f}{error_now:>+8.1%}"

@@ -20,11 +20,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from forecast import planned_steps
 from journey import PROJECT
 
 sys.path.insert(0, str(PROJECT / "model"))
 
-TOKENS_PER_STEP = 2048
 REFERENCE_ENTRIES = 8192
 SCORED_BYTES = 2_000_000  # of held-out files, the same for every candidate
 CANDIDATES = ",".join(
@@ -53,7 +53,7 @@ def steps_for(minutes: float, rate: float, shape: Sequence[int], entries: int) -
     reference, own = (
         Shape(n_layer, 1, n_embd, block_size, size).flops_per_token for size in (REFERENCE_ENTRIES, entries)
     )
-    return round(minutes * 60 * rate * reference / own / TOKENS_PER_STEP)
+    return round(planned_steps(minutes * 60 * rate * reference / own, block_size))
 
 
 def measure(arguments: argparse.Namespace, rule: str, entries: int, seed: int) -> dict[str, float]:

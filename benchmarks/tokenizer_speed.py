@@ -65,12 +65,12 @@ def learn(way: str, data: Path, entries: int) -> None:
             ByteLevelBPETokenizer().train([str(text)], vocab_size=entries, show_progress=False)
     elif way == "rustbpe":
         import rustbpe
-        from gguf_file import GPT2_PATTERN
+        from text_encoder import GPT2_PATTERN
 
         rustbpe.Tokenizer().train_from_iterator(documents, entries - 5, pattern=GPT2_PATTERN)
     else:
         import bpeasy
-        from gguf_file import GPT2_PATTERN
+        from text_encoder import GPT2_PATTERN
 
         bpeasy.train_bpe(documents, GPT2_PATTERN, 32, entries - 5)
 

@@ -85,6 +85,7 @@ def _figures(training: Run) -> dict[str, Any]:
     return {
         "step": training.timetable.step,
         "tokens": training.tokens,
+        "text_bytes": round(training.tokens * training.bytes_per_token),
         "epochs": round(training.tokens / training.rows.size, 4),
         "seconds": round(training.elapsed, 1),
         "skipped_steps": int(training.trainer.skipped),

@@ -15,17 +15,12 @@ import numpy as np
 from fill_in import MARKS, fills_in
 from numpy.typing import NDArray
 from pretrained import PretrainedError, load_weights, read_json
+from text_encoder import CL100K_PATTERN, GPT2_PATTERN
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
     from pretrained import Pretrained
 
-# GPT-2's rule, which tokenizer.json names (ByteLevel, use_regex) but does not spell out.
-GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-CL100K_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 # "llama-bpe" has the rule of cl100k too, but takes words that are in the vocabulary without merging them.
 NAME_OF_RULE = {GPT2_PATTERN: "gpt-2", CL100K_PATTERN: "dbrx"}
 

@@ -125,7 +125,9 @@ def choose_plan(
     difficulty = HeldOutWatch(plan, dataset, bytes_per_token).difficulty
     if difficulty is None:
         return plan
-    expected = expected_bits_per_byte(plan.shape.parameters, plan.tokens, corpus.tokens, difficulty)
+    text_bytes = plan.tokens * bytes_per_token
+    size = plan.shape.parameters
+    expected = expected_bits_per_byte(size, text_bytes, dataset.train.size_bytes, difficulty)
     return replace(plan, forecast=round(expected, 4))
 
 

@@ -1,23 +1,32 @@
-"""Text -> token ids with the tokenizer of tokenizer.json, fast: splintr reads the same file.
+"""Text -> token ids with the tokenizer of tokenizer.json, fast: splintr or tiktoken with the same merges.
 
-splintr gives the same ids many times as fast as tokenizers; that it does is checked on the corpus's own
-documents before it is relied upon. Text never becomes a special id in either.
+Both give the same ids many times as fast as tokenizers; that they do is checked on the corpus's own documents
+before it is relied upon. Text never becomes a special id in any of them. splintr is three times as fast as
+tiktoken where it knows the rule that cuts words, and no faster than tokenizers where it does not.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from splintr import AnyTokenizer
+from numpy.typing import ArrayLike, NDArray
 
 END_OF_TEXT = "<|endoftext|>"
+
+# GPT-2's rule, which tokenizer.json names (ByteLevel, use_regex) but does not spell out, and GPT-4's.
+GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+CL100K_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+Encode = Callable[[str], ArrayLike]  # a text -> its ids, none of them special
 
 
 class EncoderError(ValueError):
@@ -25,7 +34,7 @@ class EncoderError(ValueError):
 
 
 class TextEncoder:
-    """Encodes with splintr what it can read, and the rest with tokenizers: the ids are the same."""
+    """Encodes with splintr or tiktoken what they can, and the rest with tokenizers: the ids are the same."""
 
     def __init__(self, folder: Path, end_of_text_id: int | None = None) -> None:
         """end_of_text_id: the token that closes a document, where that is not <|endoftext|>."""
@@ -47,12 +56,18 @@ class TextEncoder:
         self.end_of_text_id: int = end_of_text
         self.vocab_size: int = self.tokenizer.get_vocab_size()
         self.sha256 = hashlib.sha256(content).hexdigest()
-        self.fast: AnyTokenizer | None = as_splintr(content)
+        parsed = json.loads(content)
+        self.fast: Encode | None = as_splintr(parsed) or as_tiktoken(parsed)
 
     def encode(self, text: str) -> NDArray[np.uint32]:
         """The ids of the text, none of them special."""
         if self.fast:
-            return np.array(self.fast.encode_ordinary(text), np.uint32)
+            try:
+                return np.asarray(self.fast(text), np.uint32)
+            except (
+                ValueError
+            ):  # a run of a million blanks exceeds the stack of tiktoken's regular expressions
+                pass
         return self.encode_slowly(text)
 
     def encode_slowly(self, text: str) -> NDArray[np.uint32]:
@@ -67,11 +82,48 @@ class TextEncoder:
         return self.fast is not None
 
 
-def as_splintr(content: bytes) -> AnyTokenizer | None:
-    """The tokenizer of a tokenizer.json in splintr; None where it is of a kind that splintr does not read."""
+def rule_of(tokenizer: dict[str, Any]) -> str:
+    """The regular expression that cuts words, of a parsed tokenizer.json; GPT-2's if none is spelt out."""
+    steps = (tokenizer.get("pre_tokenizer") or {}).get("pretokenizers", [])
+    patterns = (step["pattern"].get("Regex", "") for step in steps if step["type"] == "Split")
+    return next(patterns, GPT2_PATTERN)
+
+
+def as_splintr(tokenizer: dict[str, Any]) -> Encode | None:
+    """splintr's encoder of a parsed tokenizer.json; None if it does not know its kind or its rule."""
     import splintr
 
+    if rule_of(tokenizer) not in (GPT2_PATTERN, CL100K_PATTERN):
+        return None
     try:
-        return splintr.from_json_bytes(content)
+        return splintr.from_json_bytes(json.dumps(tokenizer).encode()).encode_ordinary
     except ValueError:
         return None
+
+
+def as_tiktoken(tokenizer: dict[str, Any]) -> Encode | None:
+    """tiktoken's encoder with the merges of a parsed tokenizer.json; None if it is not byte-level BPE.
+
+    Source: GPT-2's encoder.py for the alphabet that spells bytes: printable Latin-1 stands for itself, the
+    others follow in order from U+0100.
+    """
+    import tiktoken
+
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    byte = {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
+    special = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+    try:
+        ranks = {
+            bytes(byte[character] for character in spelling): rank
+            for spelling, rank in tokenizer["model"]["vocab"].items()
+            if spelling not in special
+        }
+    except (KeyError, AttributeError):
+        return None
+    if not all(bytes([b]) in ranks for b in range(256)):  # tiktoken would panic at the first one missing
+        return None
+    rule = rule_of(tokenizer)
+    encoding = tiktoken.Encoding("json", pat_str=rule, mergeable_ranks=ranks, special_tokens=special)
+    # No special token is allowed unless named; encode_ordinary would make a list of Python numbers.
+    return partial(encoding.encode_to_numpy, disallowed_special=())

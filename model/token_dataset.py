@@ -216,7 +216,7 @@ def _verify(encoder: TextEncoder, documents: Dataset) -> None:
     step = max(1, len(documents) // CHECKED_LINES)
     if not encoder.verify(documents.select(range(0, len(documents), step))["text"]):
         print(
-            "splintr does not give the ids of this tokenizer: encoding by tokenizers, more slowly",
+            "no faster encoder gives the ids of this tokenizer: encoding by tokenizers, more slowly",
             file=sys.stderr,
         )
 

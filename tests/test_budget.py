@@ -6,7 +6,7 @@ import budget
 import pytest
 import torch
 from budget import BudgetError, Corpus, Wish, make_plan
-from expected_loss import effective_tokens, expected_bits_per_byte
+from expected_loss import effective_bytes, expected_bits_per_byte
 from gpt2 import Shape
 from machine import Machine
 
@@ -60,9 +60,9 @@ def test_ranks_share_the_rows_and_steps_of_one_process_stay_the_same() -> None:
     assert make_plan(Wish(None, 500), CORPUS, MACHINE, 64).rows == 64
 
 
-def test_the_forecast_falls_with_tokens_and_not_beyond_what_repetition_gives() -> None:
-    bits = [expected_bits_per_byte(1e6, tokens, 1e7, 1.0) for tokens in (1e6, 3e6, 1e7, 1e8, 1e10)]
+def test_the_forecast_falls_with_text_and_not_beyond_what_repetition_gives() -> None:
+    bits = [expected_bits_per_byte(1e6, size, 1e7, 1.0) for size in (1e6, 3e6, 1e7, 1e8, 1e10)]
     assert bits == sorted(bits, reverse=True)
-    assert effective_tokens(5e6, 1e7) == 5e6
-    assert effective_tokens(1e12, 1e7) == pytest.approx(1e7 * 16.4)
+    assert effective_bytes(5e6, 1e7) == 5e6
+    assert effective_bytes(1e12, 1e7) == pytest.approx(1e7 * 16.4)
     assert expected_bits_per_byte(1e6, 3e6, 1e7, 1.1) == pytest.approx(1.1 * bits[1])

@@ -14,10 +14,11 @@ from byte_pair_encoding import train_bpe
 from conftest import STDLIB
 from export import main
 from fill_in import gap_of
-from gguf_file import CL100K_PATTERN, GPT2_PATTERN, NAME_OF_RULE
+from gguf_file import NAME_OF_RULE
 from llama_cpp_server import LlamaServer
 from pretokenizers import CL100K_PATTERN as LEARNT_CL100K_PATTERN
 from pretrained import read_json, read_pretrained
+from text_encoder import CL100K_PATTERN, GPT2_PATTERN
 from tiny_model import change_json, close_calls, greedy_ids, save_tiny_model
 
 pytest.importorskip("xllamacpp")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import STDLIB, run_script, succeed
 from hypothesis import given
 from hypothesis import strategies as st
-from text_encoder import EncoderError, TextEncoder, as_splintr
+from text_encoder import Encode, EncoderError, TextEncoder, as_splintr, as_tiktoken
 
 PRETOKENIZERS = ("gpt2", "cl100k", "python")
 BORDERS = [
@@ -87,12 +89,25 @@ def test_runs_of_one_character_are_encoded_in_linear_time(
     assert_equal(encoders["gpt2"], "x" + character * 300_000 + "x")
 
 
-def test_an_encoder_that_disagrees_is_found_out_and_left_alone(tokenizer_folder: Path) -> None:
+def test_what_tiktoken_refuses_is_encoded_all_the_same(encoders: dict[str, TextEncoder]) -> None:
+    text = " " * 1_500_000 + "x"
+    fast = encoders["python"].fast  # splintr does not know this rule, and has no such limit for the others
+    assert fast is not None
+    with pytest.raises(ValueError, match="stack"):
+        fast(text)
+    for encoder in encoders.values():
+        assert_equal(encoder, text)
+
+
+@pytest.mark.parametrize("make", [as_splintr, as_tiktoken])
+def test_an_encoder_that_disagrees_is_found_out_and_left_alone(
+    make: Callable[[dict[str, Any]], Encode | None], tokenizer_folder: Path
+) -> None:
     encoder = TextEncoder(tokenizer_folder)
     parsed = json.loads((tokenizer_folder / "tokenizer.json").read_text(encoding="utf-8"))
     vocabulary = parsed["model"]["vocab"]
     vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
-    encoder.fast = as_splintr(json.dumps(parsed).encode())
+    encoder.fast = make(parsed)
     assert encoder.verify(["xyz"])
     assert not encoder.verify(["xyz", "abc"])
     assert encoder.encode("abc").tolist() == encoder.tokenizer.encode("abc").ids

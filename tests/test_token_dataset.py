@@ -255,7 +255,7 @@ def test_in_a_log_it_says_once_what_came_out(
     assert capfd.readouterr() == ("", "")
 
 
-def test_it_says_so_when_splintr_cannot_be_used(
+def test_it_says_so_when_no_fast_encoder_can_be_used(
     data_txt: Path,
     tokenizer_folder: Path,
     cache: Path,
@@ -264,7 +264,8 @@ def test_it_says_so_when_splintr_cannot_be_used(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     fast = encode_corpus(data_txt, tokenizer_folder, cache, threads=2)
-    monkeypatch.setattr(text_encoder, "as_splintr", lambda content: None)
+    monkeypatch.setattr(text_encoder, "as_splintr", lambda parsed: None)
+    monkeypatch.setattr(text_encoder, "as_tiktoken", lambda parsed: None)
     slow = encode_corpus(data_txt, tokenizer_folder, tmp_path, threads=2)
     assert "more slowly" in capfd.readouterr().err
     assert np.array_equal(fast.train.tokens, slow.train.tokens)
