@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from attention import causal_attention
 from cross_entropy import linear_cross_entropy
+from induction import begin_with_induction
 from torch import Tensor, nn
 
 # GPT-2 draws every matrix from N(0, 0.02). Source: Radford et al. 2019; transformers' initializer_range.
@@ -189,13 +190,15 @@ class GPT2(nn.Module):
         """Draw the weights: N(0, 0.02), and zero for the two projections back into the residual stream.
 
         With zero there each block starts as the identity and the network as a bigram model, which trains
-        faster under Muon. Source: Yang et al. 2022 (Tensor Programs V), section D.2; modded-nanogpt.
+        faster under Muon. Source: Yang et al. 2022 (Tensor Programs V), section D.2; modded-nanogpt. Two
+        heads are not left to chance: see induction.py.
         """
         for name, weight in self.named_parameters():
             if name.endswith("c_proj.weight"):
                 weight.zero_()
             elif weight.dim() == 2:
                 weight.normal_(std=INITIALIZER_RANGE)
+        begin_with_induction(self)
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """Token ids (B, T) -> the final hidden states (B * T, C)."""

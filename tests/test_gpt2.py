@@ -61,7 +61,7 @@ def test_gradients_of_the_fused_loss_equal_those_of_cross_entropy_in_float64() -
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-8)
 
 
-def test_bfloat16_moves_the_gradients_by_less_than_a_degree() -> None:
+def test_bfloat16_moves_the_gradients_by_less_than_two_degrees() -> None:
     def gradient(dtype: torch.dtype) -> torch.Tensor:
         model = random_model(dtype)
         tokens = random_tokens(TINY)
@@ -69,7 +69,7 @@ def test_bfloat16_moves_the_gradients_by_less_than_a_degree() -> None:
         return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
 
     cosine = F.cosine_similarity(gradient(torch.float32), gradient(torch.bfloat16), dim=0)
-    assert float(cosine) > 0.9998
+    assert float(cosine) > 0.9994
 
 
 def test_a_position_never_sees_what_comes_after_it() -> None:

@@ -1,0 +1,52 @@
+"""A fresh model has an induction head: it looks at what followed the same token before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from gpt2 import GPT2, Shape
+from torch import Tensor
+
+TRAINED_STD = 0.16  # of token embeddings after 100 steps
+
+
+@torch.no_grad()
+def attention_of_first_heads(model: GPT2, tokens: Tensor) -> list[Tensor]:
+    """(B, T, T) weights of the first head of each layer."""
+    B, T = tokens.shape
+    d = model.shape.n_embd // model.shape.n_head
+    trunk, future = model.transformer, torch.ones(T, T).triu(1).bool()
+    x = (trunk.wte(tokens) + trunk.wpe.weight[:T]).view(B * T, -1)
+    found, blocks = [], list[Any](trunk.h)
+    for block in blocks:
+        queries, keys, _ = block.attn.c_attn(block.ln_1(x)).view(B, T, -1).split(model.shape.n_embd, dim=2)
+        scores = queries[..., :d] @ keys[..., :d].mT * block.attn.scale
+        found.append(scores.masked_fill(future, -torch.inf).softmax(-1))
+        x = block(x, B)
+    return found
+
+
+@pytest.mark.parametrize("numbers", [(2, 2, 128, 128), (2, 3, 192, 128), (3, 3, 192, 256), (4, 4, 256, 256)])
+def test_the_first_heads_of_a_fresh_model_find_what_followed_before(
+    numbers: tuple[int, int, int, int],
+) -> None:
+    torch.manual_seed(0)
+    model = GPT2(Shape(*numbers, vocab_size=2000))
+    with torch.no_grad():
+        model.transformer.wte.weight.normal_(std=TRAINED_STD)
+    half = torch.stack([torch.randperm(2000)[: numbers[3] // 2] for _ in range(8)])
+    first, second = attention_of_first_heads(model, torch.cat([half, half], dim=1))[:2]
+    assert first.diagonal(-1, 1, 2).mean() > 0.9  # on the token before
+    followed = second.diagonal(1 - half.shape[1], 1, 2)[
+        :, 1:
+    ]  # on what came after this token in the first half
+    assert followed.mean() > 0.4
+
+
+def test_a_model_of_one_layer_or_one_head_begins_as_a_bigram_model() -> None:
+    for shape in (Shape(1, 2, 64, 32, 300), Shape(2, 1, 64, 32, 300)):
+        for name, weight in GPT2(shape).named_parameters():
+            if name.endswith("c_proj.weight"):
+                assert not weight.any(), name
