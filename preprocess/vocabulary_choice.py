@@ -42,10 +42,9 @@ class Choice:
 #              python        1.8567   1.8318
 #   10 minutes, gpt2                  1.5854   1.6942
 #               cl100k                1.4654
-# The last is a finding of its own: that run alone had found induction heads, with which models begin now
-# (model/induction.py); with them the table is still to be measured again. From 3 minutes to 10 the 8,192 came no
-# nearer. All other rows extrapolate: larger models use more entries. To measure:
-# benchmarks/pretokenizer_choice.py.
+# That last run alone had found induction heads, with which models begin now (model/induction.py); with them
+# the table is still to be measured again. From 3 minutes to 10 the 8,192 came no nearer. All other rows
+# extrapolate: larger models use more entries. To measure: benchmarks/pretokenizer_choice.py.
 TABLE = (
     Choice(60, 8e6, 4096, "gpt2"),
     Choice(600, 30e6, 8192, "gpt2"),
