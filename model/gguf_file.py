@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from fill_in import MARKS, fills_in
 from numpy.typing import NDArray
 from pretrained import PretrainedError, load_weights, read_json
-from text_encoder import CL100K_PATTERN, GPT2_PATTERN
+from text_encoder import CL100K_PATTERN, GPT2_PATTERN, pattern_of
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -71,27 +71,6 @@ def check_exportable(pretrained: Pretrained) -> str:
             "use --format ctranslate2"
         )
     return name
-
-
-def pattern_of(tokenizer: dict[str, Any]) -> str | None:
-    """The regular expression by which a parsed tokenizer.json cuts text; None where it is not one alone."""
-    match tokenizer.get("pre_tokenizer"):
-        case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}:
-            return GPT2_PATTERN
-        case {
-            "type": "Sequence",
-            "pretokenizers": [
-                {
-                    "type": "Split",
-                    "pattern": {"Regex": str(pattern)},
-                    "behavior": "Isolated",
-                    "invert": False,
-                },
-                {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
-            ],
-        }:
-            return pattern
-    return None
 
 
 def write_gguf(pretrained: Pretrained, path: Path, dtype: str, source: str) -> None:

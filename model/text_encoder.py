@@ -82,18 +82,32 @@ class TextEncoder:
         return self.fast is not None
 
 
-def rule_of(tokenizer: dict[str, Any]) -> str:
-    """The regular expression that cuts words, of a parsed tokenizer.json; GPT-2's if none is spelt out."""
-    steps = (tokenizer.get("pre_tokenizer") or {}).get("pretokenizers", [])
-    patterns = (step["pattern"].get("Regex", "") for step in steps if step["type"] == "Split")
-    return next(patterns, GPT2_PATTERN)
+def pattern_of(tokenizer: dict[str, Any]) -> str | None:
+    """The regular expression by which a parsed tokenizer.json cuts text; None where it is not one alone."""
+    match tokenizer.get("pre_tokenizer"):
+        case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}:
+            return GPT2_PATTERN
+        case {
+            "type": "Sequence",
+            "pretokenizers": [
+                {
+                    "type": "Split",
+                    "pattern": {"Regex": str(pattern)},
+                    "behavior": "Isolated",
+                    "invert": False,
+                },
+                {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
+            ],
+        }:
+            return pattern
+    return None
 
 
 def as_splintr(tokenizer: dict[str, Any]) -> Encode | None:
     """splintr's encoder of a parsed tokenizer.json; None if it does not know its kind or its rule."""
     import splintr
 
-    if rule_of(tokenizer) not in (GPT2_PATTERN, CL100K_PATTERN):
+    if pattern_of(tokenizer) not in (GPT2_PATTERN, CL100K_PATTERN):
         return None
     try:
         return splintr.from_json_bytes(json.dumps(tokenizer).encode()).encode_ordinary
@@ -119,11 +133,12 @@ def as_tiktoken(tokenizer: dict[str, Any]) -> Encode | None:
             for spelling, rank in tokenizer["model"]["vocab"].items()
             if spelling not in special
         }
+        steps = tokenizer["pre_tokenizer"].get("pretokenizers", [])
+        pattern = next((step["pattern"]["Regex"] for step in steps if step["type"] == "Split"), GPT2_PATTERN)
     except (KeyError, AttributeError):
         return None
     if not all(bytes([b]) in ranks for b in range(256)):  # tiktoken would panic at the first one missing
         return None
-    rule = rule_of(tokenizer)
-    encoding = tiktoken.Encoding("json", pat_str=rule, mergeable_ranks=ranks, special_tokens=special)
+    encoding = tiktoken.Encoding("json", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
     # No special token is allowed unless named; encode_ordinary would make a list of Python numbers.
     return partial(encoding.encode_to_numpy, disallowed_special=())

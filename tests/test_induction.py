@@ -39,9 +39,8 @@ def test_the_first_heads_of_a_fresh_model_find_what_followed_before(
     half = torch.stack([torch.randperm(2000)[: numbers[3] // 2] for _ in range(8)])
     first, second = attention_of_first_heads(model, torch.cat([half, half], dim=1))[:2]
     assert first.diagonal(-1, 1, 2).mean() > 0.9  # on the token before
-    followed = second.diagonal(1 - half.shape[1], 1, 2)[
-        :, 1:
-    ]  # on what came after this token in the first half
+    # On what came after this token in the first half.
+    followed = second.diagonal(1 - half.shape[1], 1, 2)[:, 1:]
     assert followed.mean() > 0.4
 
 
