@@ -68,6 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--record", type=Path, default=Path("forecast.jsonl"), help="where the points are kept"
     )
+    parser.add_argument("--device", choices=["cpu", "cuda", "mps"], default="cpu", help="where to compute")
+    parser.add_argument("--dtype", default="auto", help="precision of the products")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of each run")
     parser.add_argument("--fit", action="store_true", help="make no runs")
     return parser
@@ -86,7 +88,7 @@ def run_point(options: argparse.Namespace, n_layer: int, n_embd: int, tokens: fl
     shape = ["--n-layer", str(n_layer), "--n-embd", str(n_embd), "--block-size", str(context)]
     files = ["--data", str(options.data), "--tokenizer", str(options.tokenizer), "--output", str(output)]
     steps = str(round(planned_steps(tokens, context)))
-    machine = ["--threads", str(options.threads), "--device", "cpu"]
+    machine = ["--threads", str(options.threads), "--device", options.device, "--dtype", options.dtype]
     command = [sys.executable, str(PROJECT / "model/train.py"), *files, *shape, "--steps", steps, *machine]
     done = subprocess.run(command, check=False)
     if done.returncode:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import gpt2
+import induction
 import numpy as np
 import optimizers
 import schedule
@@ -92,6 +93,51 @@ def std(_: Preparation, value: float) -> None:
     gpt2.INITIALIZER_RANGE = value
 
 
+def drawn(_: Preparation, __: float) -> None:
+    """All weights are drawn from N(0, 0.02): no heads in place."""
+    vars(gpt2)["begin_with_induction"] = lambda model: None
+
+
+def position_rms(_: Preparation, value: float) -> None:
+    """Root mean square of the first position embeddings, for the head that looks back."""
+    induction.POSITION_RMS = value
+
+
+def sharpness(_: Preparation, value: float) -> None:
+    """How sharply the first head looks at the token before."""
+    induction.SHARPNESS = value
+
+
+def written(_: Preparation, value: float) -> None:
+    """How large the first head writes down the token before."""
+    induction.WRITTEN = value
+
+
+def matching(_: Preparation, value: float) -> None:
+    """Gain of the queries and keys of the head that looks for matches."""
+    induction.MATCHING = value
+
+
+def looking_back(_: Preparation, value: float) -> None:
+    """Heads of the first layer that look back: one token, two, ..."""
+    induction.LOOKING_BACK = int(value)
+
+
+def copied(_: Preparation, value: float) -> None:
+    """How large the matching head begins by writing down what it finds."""
+    induction.COPIED = value
+
+
+def last_gain(_: Preparation, value: float) -> None:
+    """First gain of the last layer norm but for positions."""
+    induction.LAST_GAIN = value
+
+
+def last_gain_of_positions(_: Preparation, value: float) -> None:
+    """First gain of the last layer norm for positions."""
+    induction.LAST_GAIN_OF_POSITIONS = value
+
+
 def rounds(_: Preparation, value: float) -> None:
     """Rounds of Newton and Schulz, with Jordan's coefficients."""
     optimizers.NEWTON_SCHULZ_ROUNDS = int(value)
@@ -141,6 +187,7 @@ PREPARING: dict[str, Callable[[Preparation, float], None]] = {
     choice.__name__.replace("_", "-"): choice
     for choice in (
         *(context, rows, epochs, fim, seed, warm_up, decay, std, rounds, polar, unshuffled_rows, z_loss),
-        *(longest_wave, likeness),
+        *(longest_wave, likeness, drawn, position_rms, sharpness, looking_back, written, matching, copied),
+        *(last_gain, last_gain_of_positions),
     )
 }

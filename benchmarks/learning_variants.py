@@ -96,6 +96,12 @@ def positions(trial: Trial, value: float) -> None:
         trial.trainer.model.transformer.wpe.weight.mul_(value)
 
 
+def embeddings(trial: Trial, value: float) -> None:
+    """Token embeddings begin at so many times their usual size."""
+    with torch.no_grad():
+        trial.trainer.model.transformer.wte.weight.mul_(value)
+
+
 def sinusoids(trial: Trial, value: float) -> None:
     """Position embeddings begin as sines and cosines of this root mean square, neighbours alike.
 
@@ -244,7 +250,7 @@ def short_first(trial: Trial, value: float) -> None:
 ADAPTING: dict[str, Callable[[Trial, float], None]] = {
     choice.__name__.replace("_", "-"): choice
     for choice in (
-        *(momentum, muon, adamw, beta2, normuon, unigram, positions, sinusoids),
+        *(momentum, muon, adamw, beta2, normuon, unigram, positions, embeddings, sinusoids),
         *(alike, wpe_rate, ema, tail, masks, unlearnt_starts, ramp, short_first),
     )
 }

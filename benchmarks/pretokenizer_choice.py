@@ -3,12 +3,15 @@
     python benchmarks/pretokenizer_choice.py --data data.txt --minutes 3
     python benchmarks/pretokenizer_choice.py --data data.txt --minutes 10 --candidates gpt2:4096,gpt2:8192
     python benchmarks/pretokenizer_choice.py --data data.txt --minutes 3 --shape 2 192 128 --rate 20000
+    TORCH_COMPILE_DISABLE=1 python benchmarks/pretokenizer_choice.py --shape 2 128 128 --rate 9000 \\
+        --device cuda --dtype float32 --jobs 8 --seeds 3              # the same operations, on a GPU
 
 Each candidate is a tokenizer learnt from the train documents and the GPT-2 that model/train.py takes for the
 minutes, or one of --shape, trained with it and scored on the same held-out files. By default all have the
 same time on the clock, on an idle machine. With --rate, for a busy one, they have the same number of floating
 point operations instead: as many as a machine of that many tokens a second at 8,192 entries would do in the
-time. Finished candidates are kept in --work, so that the same command goes on where it was.
+time, on whatever device. Finished candidates are kept in --work, so that the same command goes on where it
+was.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from forecast import planned_steps
@@ -56,14 +60,32 @@ def steps_for(minutes: float, rate: float, shape: Sequence[int], entries: int) -
     return round(planned_steps(minutes * 60 * rate * reference / own, block_size))
 
 
+def learn_tokenizer(arguments: argparse.Namespace, rule: str, entries: int) -> None:
+    """The tokenizer of a candidate, and the corpus encoded with it; nothing is done twice."""
+    from token_dataset import encode_corpus
+
+    tokenizer = tokenizer_of(arguments, rule, entries)
+    options = ["--vocab-size", entries, "--pretokenizer", rule]
+    run("preprocess/tokenizer.py", "-t", "--data", arguments.data, "--tokenizer", tokenizer, *options)
+    encode_corpus(arguments.data, tokenizer, cache_of(arguments.data), threads=arguments.threads or 2)
+
+
+def tokenizer_of(arguments: argparse.Namespace, rule: str, entries: int) -> Path:
+    work: Path = arguments.work
+    return work / f"tokenizer-{rule}-{entries}"
+
+
+def cache_of(data: Path) -> Path:
+    """Where model/train.py keeps the encoded corpus."""
+    return data.with_name(f"{data.stem}.cache")
+
+
 def measure(arguments: argparse.Namespace, rule: str, entries: int, seed: int) -> dict[str, float]:
-    """Learn, train and score one candidate; from the folder where that is done already."""
+    """Train and score one candidate; from the folder where that is done already."""
     folder = arguments.work / f"{rule}-{entries}-{arguments.minutes:g}min-seed{seed}"
     result = folder / "result.json"
     if not result.exists():
-        tokenizer = arguments.work / f"tokenizer-{rule}-{entries}"
-        options = ["--vocab-size", entries, "--pretokenizer", rule]
-        run("preprocess/tokenizer.py", "-t", "--data", arguments.data, "--tokenizer", tokenizer, *options)
+        tokenizer = tokenizer_of(arguments, rule, entries)
         length = (
             ["--steps", steps_for(arguments.minutes, arguments.rate, arguments.shape, entries)]
             if arguments.rate
@@ -73,27 +95,30 @@ def measure(arguments: argparse.Namespace, rule: str, entries: int, seed: int) -
         shape = [word for pair in zip(names, arguments.shape or (), strict=False) for word in pair]
         places = ["--data", arguments.data, "--tokenizer", tokenizer, "--output", folder / "model"]
         threads = ["--threads", arguments.threads] if arguments.threads else []
-        run("model/train.py", *places, *length, *shape, *threads, "--seed", seed)
-        measured = score_folder(folder / "model", arguments.data, tokenizer)
+        machine = [*threads, "--device", arguments.device, "--dtype", arguments.dtype]
+        run("model/train.py", *places, *length, *shape, *machine, "--seed", seed)
+        measured = score_folder(folder / "model", arguments.data, tokenizer, device=arguments.device)
         result.write_text(json.dumps(measured), encoding="utf-8")
     return dict(json.loads(result.read_text(encoding="utf-8")))
 
 
 def score_folder(
-    model_folder: Path, data: Path, tokenizer: Path, sample_bytes: int = SCORED_BYTES
+    model_folder: Path, data: Path, tokenizer: Path, sample_bytes: int = SCORED_BYTES, device: str = "cpu"
 ) -> dict[str, float]:
-    """Bits per byte of a trained folder on the fixed sample, with what it was trained on."""
+    """Bits per byte of a trained folder on the fixed sample, in float32, with what it was trained on."""
     import torch
     from adapting import read_ancestor
     from gpt2 import GPT2
     from held_out import sample_files, score
+    from machine import find_machine
     from token_dataset import encode_corpus
 
     provenance = json.loads((model_folder / "provenance.json").read_text(encoding="utf-8"))
-    dataset = encode_corpus(data, tokenizer, data.with_name(f"{data.stem}.cache"), threads=2)
+    dataset = encode_corpus(data, tokenizer, cache_of(data), threads=2)
     ancestor = read_ancestor(model_folder, model_folder)
     model = GPT2(ancestor.shape(), torch.float32)
     model.load_state_dict(ancestor.weights(ancestor.config.n_positions))
+    model.to(find_machine(device, "float32", None).device)
     files = sample_files(dataset.held_out, sample_bytes)
     measured = score(model, dataset.held_out, files, dataset.end_of_text_id)
     return {
@@ -117,16 +142,28 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--candidates", default=CANDIDATES, help="rule:entries, ...")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="train.py's")
+    parser.add_argument("--dtype", default="auto", help="train.py's")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = train.py's default")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, with --rate")
     arguments = parser.parse_args(argv)
     if arguments.rate and not arguments.shape:
         parser.error("--rate counts operations, which takes --shape")
+    if arguments.jobs > 1 and not arguments.rate:
+        parser.error("--jobs shares the machine, so that the clock says nothing: add --rate")
     arguments.work.mkdir(parents=True, exist_ok=True)
+    candidates = [tuple(candidate.split(":")) for candidate in arguments.candidates.split(",")]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(lambda one: learn_tokenizer(arguments, one[0], int(one[1])), candidates))
     print(f"{'rule':<10}{'entries':>8}{'seed':>6}{'M tokens':>10}{'MB seen':>9}{'bits/byte':>11}", flush=True)
-    for candidate in arguments.candidates.split(","):
-        rule, _, entries = candidate.partition(":")
-        for seed in range(arguments.seeds):
-            row = measure(arguments, rule, int(entries), seed)
+
+    def measured(one: tuple[str, str, int]) -> tuple[str, str, int, dict[str, float]]:
+        rule, entries, seed = one
+        return rule, entries, seed, measure(arguments, rule, int(entries), seed)
+
+    runs = [(rule, entries, seed) for rule, entries in candidates for seed in range(arguments.seeds)]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for rule, entries, seed, row in pool.map(measured, runs):
             seen = row["tokens"] * row["bytes_per_token"] / 1e6
             figures = f"{row['tokens'] / 1e6:>10.2f}{seen:>9.1f}{row['bits_per_byte']:>11.4f}"
             print(f"{rule:<10}{int(entries):>8,}{seed:>6}{figures}", flush=True)

@@ -2,6 +2,7 @@
 
     python benchmarks/train_against.py --seconds 180 --seeds 0 1 2 --nanogpt ~/nanoGPT
     python benchmarks/train_against.py --seconds 30 --contenders ours adamw
+    python benchmarks/train_against.py --seconds 1800 --paces train_against.jsonl --device cuda --jobs 6 ...
 
 ours              model/train.py with that shape and clock
 adamw             a plain PyTorch loop: GPT2LMHeadModel, float32, AdamW 1e-3 with cosine decay, random rows
@@ -15,6 +16,10 @@ pace their number of steps is set, so that their schedules end with the clock: o
 use the paces differ, and the column of seconds shows by how much. All are scored by the same code on the
 same whole held-out files. The rows: tokens per second, bits per byte (mean, lowest and highest of the
 seeds), ours as a share of it.
+
+With --paces nobody looks at the clock: each makes the steps that it would make in the seconds at its mean
+pace in that record of earlier runs, and what is learnt is the same to within rounding (use float32) on
+whatever device. So a GPU finishes in a minute what the machine of the record would take hours for.
 """
 
 from __future__ import annotations
@@ -30,10 +35,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forecast import planned_steps
 from journey import PROJECT, HelpFormatter
 
 sys.path.insert(0, str(PROJECT / "model"))
@@ -71,11 +78,31 @@ def build_parser() -> argparse.ArgumentParser:
         "--shape", type=int, nargs=4, default=[4, 4, 256, 256], help="layers heads width context"
     )
     parser.add_argument("--batch", type=int, default=8, help="sequences per step of the others")
+    parser.add_argument("--paces", type=Path, help="record of runs whose paces count instead of the clock")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, with --paces")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
     parser.add_argument("--held-out-kb", type=int, default=1000, help="of held-out files to score")
     parser.add_argument("--record", type=Path, default=Path("train_against.jsonl"), help="gets a line a run")
     parser.add_argument("--run", help=argparse.SUPPRESS)  # one contender and seed, in a process of its own
     return parser
+
+
+def paced_tokens(options: argparse.Namespace, name: str) -> float | None:
+    """Tokens that a contender makes in the seconds at its pace in the record; None: the clock decides."""
+    if options.paces is None:
+        return None
+    records = [json.loads(line) for line in options.paces.read_text(encoding="utf-8").splitlines()]
+    paces: list[float] = [r["tokens"] / r["seconds"] for r in records if r["contender"] == name]
+    if not paces:
+        raise SystemExit(f"there is no run of {name} in {options.paces}: make one first")
+    return statistics.mean(paces) * float(options.seconds)
+
+
+def paced_steps(options: argparse.Namespace, name: str) -> int | None:
+    """The same in steps of the others' batch."""
+    tokens = paced_tokens(options, name)
+    return None if tokens is None else max(2, round(tokens / (options.batch * options.shape[3])))
 
 
 # The contenders ----------------------------------------------------------------------------------
@@ -123,8 +150,15 @@ def run_ours(options: argparse.Namespace, seed: int, folder: Path) -> Result:
     names = ("--n-layer", "--n-head", "--n-embd", "--block-size")
     shape = [word for name, value in zip(names, options.shape, strict=True) for word in (name, str(value))]
     files = ["--data", str(options.data), "--tokenizer", str(options.tokenizer), "--output", str(output)]
-    length = ["--minutes", str(options.seconds / 60), "--seed", str(seed), "--threads", str(options.threads)]
-    command = [sys.executable, str(PROJECT / "model/train.py"), *files, *shape, *length, "--device", "cpu"]
+    tokens = paced_tokens(options, "ours")
+    length = (
+        ["--minutes", str(options.seconds / 60)]
+        if tokens is None
+        else ["--steps", str(round(planned_steps(tokens, options.shape[3]))), "--dtype", "float32"]
+    )
+    machine = ["--threads", str(options.threads), "--device", options.device]
+    program = [sys.executable, str(PROJECT / "model/train.py")]
+    command = [*program, *files, *shape, *length, *machine, "--seed", str(seed)]
     subprocess.run(command, check=True, stdout=sys.stderr, stdin=subprocess.DEVNULL)
     figures = json.loads((output / "provenance.json").read_text(encoding="utf-8"))["figures"]
     ancestor = read_ancestor(output, output)
@@ -170,11 +204,12 @@ def run_adamw(options: argparse.Namespace, seed: int, folder: Path) -> Result:
 
     dataset, context = corpus(options), options.shape[3]
     model = stock_model(options, dataset.vocab_size, seed, attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0)
+    model.to(options.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
     random = np.random.default_rng(seed)
 
     def step() -> None:
-        batch = random_rows(dataset, options.batch, context, random)
+        batch = random_rows(dataset, options.batch, context, random).to(options.device)
         logits = model(input_ids=batch[:, :-1]).logits
         loss: Any = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
         loss.backward()
@@ -182,10 +217,14 @@ def run_adamw(options: argparse.Namespace, seed: int, folder: Path) -> Result:
         optimizer.step()
         optimizer.zero_grad()
 
+    planned = paced_steps(options, "adamw")
     started, steps = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - started) < options.seconds:
-        progress = elapsed / options.seconds
-        rate = 1e-4 + 0.5 * (1e-3 - 1e-4) * (1 + np.cos(np.pi * progress))
+
+    def progress() -> float:
+        return steps / planned if planned else (time.perf_counter() - started) / options.seconds
+
+    while (share := progress()) < 1:
+        rate = 1e-4 + 0.5 * (1e-3 - 1e-4) * (1 + np.cos(np.pi * share))
         optimizer.param_groups[0]["lr"] = float(rate * min(1.0, (steps + 1) / WARM_UP_STEPS))
         step()
         steps += 1
@@ -213,18 +252,21 @@ def run_trainer(options: argparse.Namespace, seed: int, folder: Path, *, default
         model = stock_model(options, dataset.vocab_size, seed)
         arguments = TrainingArguments(
             output_dir=str(folder), max_steps=steps, per_device_train_batch_size=options.batch, seed=seed,
-            save_strategy="no", report_to="none", use_cpu=True, disable_tqdm=True, logging_strategy="no",
-            **chosen,
+            save_strategy="no", report_to="none", use_cpu=options.device == "cpu", disable_tqdm=True,
+            logging_strategy="no", **chosen,
         )  # fmt: skip
         trainer = Trainer(model=model, args=arguments, train_dataset=examples)
         seconds = trainer.train().metrics["train_runtime"]
         return model, float(seconds)
 
-    pace = train(PILOT_STEPS)[1] / PILOT_STEPS
-    steps = max(1, round(options.seconds / pace))
+    name = "trainer-defaults" if defaults else "trainer"
+    steps = paced_steps(options, name)
+    if steps is None:
+        pace = train(PILOT_STEPS)[1] / PILOT_STEPS
+        steps = max(1, round(options.seconds / pace))
     model, seconds = train(steps)
     shape = shape_of(options, dataset.vocab_size)
-    name, tokens = "trainer-defaults" if defaults else "trainer", steps * options.batch * context
+    tokens = steps * options.batch * context
     return finished(options, name, seed, tokens, seconds, own_names(model, shape), shape)
 
 
@@ -246,7 +288,7 @@ def run_nanogpt(options: argparse.Namespace, seed: int, folder: Path) -> Result:
     (data / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": dataset.vocab_size}))
     layers, heads, width, context = options.shape
     settings: dict[str, Any] = {
-        "dataset": "own", "device": "cpu", "compile": False, "dtype": "float32", "eval_iters": 1,
+        "dataset": "own", "device": options.device, "compile": False, "dtype": "float32", "eval_iters": 1,
         "gradient_accumulation_steps": 1, "batch_size": options.batch, "block_size": context,
         "n_layer": layers, "n_head": heads, "n_embd": width, "dropout": 0.0, "learning_rate": 1e-3,
         "min_lr": 1e-4, "warmup_iters": WARM_UP_STEPS, "beta2": 0.99, "log_interval": 1,
@@ -263,10 +305,12 @@ def run_nanogpt(options: argparse.Namespace, seed: int, folder: Path) -> Result:
             for time in re.findall(r"^iter \d+: .*time ([\d.]+)ms", done.stdout, re.MULTILINE)
         ]
 
-    pace = statistics.median(train(PILOT_STEPS)[2:-1])
-    steps = max(2, round(options.seconds / pace))
+    steps = paced_steps(options, "nanogpt")
+    if steps is None:
+        pace = statistics.median(train(PILOT_STEPS)[2:-1])
+        steps = max(2, round(options.seconds / pace))
     times = train(steps)[1:-1]  # the first and the last one hold its evaluations
-    checkpoint = torch.load(folder / "out" / "ckpt.pt", weights_only=True)
+    checkpoint = torch.load(folder / "out" / "ckpt.pt", weights_only=True, map_location="cpu")
     weights, shape = from_nanogpt(checkpoint["model"], shape_of(options, dataset.vocab_size))
     return finished(options, "nanogpt", seed, steps * options.batch * context, sum(times), weights, shape)
 
@@ -331,6 +375,8 @@ def main(argv: list[str] | None = None) -> int:
     options.data, options.tokenizer = options.data.absolute(), options.tokenizer.absolute()
     if options.nanogpt is not None:
         options.nanogpt = options.nanogpt.absolute()
+    if options.paces is None and (options.device != "cpu" or options.jobs > 1):
+        raise SystemExit("--device and --jobs take --paces: what the clock says of them is no comparison")
     if options.run:
         import torch
 
@@ -344,15 +390,20 @@ def main(argv: list[str] | None = None) -> int:
     corpus(options)
     arguments = sys.argv[1:] if argv is None else argv
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"}
-    results = []
-    for seed in options.seeds:  # in turn, so that a busy hour of the machine meets all of them
-        for name in chosen:
-            command = [sys.executable, __file__, *arguments, "--run", f"{name}:{seed}"]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-            results.append(Result(**json.loads(done.stdout.splitlines()[-1])))
-            with options.record.open("a", encoding="utf-8", newline="\n") as file:
-                file.write(json.dumps(asdict(results[-1])) + "\n")
-            print(results[-1], file=sys.stderr, flush=True)
+
+    def run(name: str, seed: int) -> Result:
+        command = [sys.executable, __file__, *arguments, "--run", f"{name}:{seed}"]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+        result = Result(**json.loads(done.stdout.splitlines()[-1]))
+        with options.record.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(asdict(result)) + "\n")
+        print(result, file=sys.stderr, flush=True)
+        return result
+
+    # in turn, so that a busy hour of the machine meets all of them
+    runs = [(name, seed) for seed in options.seeds for name in chosen]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        results = list(pool.map(run, *zip(*runs, strict=True)))
     print(table(results))
     return 0
 

@@ -190,7 +190,7 @@ class GPT2(nn.Module):
         """Draw the weights: N(0, 0.02), and zero for the two projections back into the residual stream.
 
         With zero there each block starts as the identity and the network as a bigram model, which trains
-        faster under Muon. Source: Yang et al. 2022 (Tensor Programs V), section D.2; modded-nanogpt. Two
+        faster under Muon. Source: Yang et al. 2022 (Tensor Programs V), section D.2; modded-nanogpt. Some
         heads are not left to chance: see induction.py.
         """
         for name, weight in self.named_parameters():

@@ -1,10 +1,11 @@
-"""Weights that begin with an induction head: after "a b ... a" the network looks at "b" from the first step.
+"""Weights that begin with induction heads: after "a b ... a" the network looks at "b" from the first step.
 
 Copying names that stand in the text is most of what a small model of code can learn from its context, and it
 takes two heads that are of no use before the other is there: one that looks at the token before, and one in
 the next layer that looks for places whose token before was the token here. Left to chance they are found
 after some 5 M tokens, which is later than a run of minutes ends (benchmarks/LOG.md). Here they are there from
-the beginning; what they do with what they find is learnt. The model stays a plain GPT-2.
+the beginning, with heads beside the first one that look two and three tokens back; what all of them do with
+what they find is learnt. The model stays a plain GPT-2.
 Source: Olsson et al. 2022, "In-context Learning and Induction Heads"; Elhage et al. 2021, "A Mathematical
 Framework for Transformer Circuits", on heads that read what others wrote.
 """
@@ -20,35 +21,49 @@ from torch import Tensor
 if TYPE_CHECKING:
     from gpt2 import GPT2
 
+# Measured together (benchmarks/LOG.md); half and twice of each comes to the same within 1 %.
 POSITION_RMS = 0.15  # of a position embedding: what token embeddings grow to within 50 steps
-SHARPNESS = 36.0  # score of the token before, were the positions all that is in the residual stream
-WRITTEN = 0.2  # scale of what the first head writes: as large as the token embeddings will be
-MATCHING = 1.5  # gain of the second head's queries and keys
+SHARPNESS = 36.0  # score of the token that is looked for, were positions all that the residual stream holds
+LOOKING_BACK = 3  # heads of the first layer that look at the token one, two, three before
+WRITTEN = 0.2  # scale of what these heads write: as large as the token embeddings will be
+MATCHING = 1.5  # gain of the matching head's queries and keys
+COPIED = 0.2  # scale of what it writes: the name that it found, which the output layer reads as that name
+
+# Gains of the last layer norm. Positions are no names, and the token embeddings have to grow beside them:
+# without these two a run of 150 steps comes to as much as one whose heads are left to chance.
+LAST_GAIN, LAST_GAIN_OF_POSITIONS = 3.0, 0.1
 
 
 @torch.no_grad()
 def begin_with_induction(model: GPT2) -> None:
-    """Put the two heads in place: the first of the first layer and the first of the second.
+    """Put the heads in place: the first ones of the first layer and the first of the second.
 
-    Nothing changes where there are not two layers, two heads, and an even number of channels in each.
+    Of the channels the first head's worth is for where a token stands, the next for what it is. Nothing
+    changes where there are not two layers, two heads, and an even number of channels in each.
     """
     shape, trunk = model.shape, model.transformer
     C, d = shape.n_embd, shape.n_embd // shape.n_head
     if shape.n_layer < 2 or shape.n_head < 2 or d % 2:
         return
-    basis = torch.linalg.qr(torch.randn(C, C)).Q
-    places, names = basis[:, :d], basis[:, d : 2 * d]  # subspaces: where a token stands, what it is
+    identity = torch.eye(C)
+    places, names = identity[:, :d], identity[:, d : 2 * d]
     waves, one_back = wave_positions(shape.block_size, d)
     trunk.wpe.weight.copy_(POSITION_RMS * math.sqrt(2 * C / d) * waves @ places.T)
+    trunk.ln_f.weight.fill_(LAST_GAIN)[:d] = LAST_GAIN_OF_POSITIONS
     blocks: list[Any] = list(trunk.h)  # of type Block, which a ModuleList does not know
     first, second = blocks[0].attn, blocks[1].attn
     gain = math.sqrt(SHARPNESS / (C * first.scale))
     queries, keys, values = first.c_attn.weight.split(C, dim=1)
-    queries[:, :d], keys[:, :d], values[:, :d] = gain * places @ one_back, gain * places, names
-    written = names @ torch.linalg.qr(torch.randn(d, d)).Q
-    first.c_proj.weight[:d] = WRITTEN * written.T
-    queries, keys, _ = second.c_attn.weight.split(C, dim=1)
-    queries[:, :d], keys[:, :d] = MATCHING * names, MATCHING * written
+    written = []
+    for h in range(min(LOOKING_BACK, shape.n_head)):
+        head = slice(h * d, (h + 1) * d)
+        queries[:, head] = gain * places @ torch.linalg.matrix_power(one_back, h + 1)
+        keys[:, head], values[:, head] = gain * places, names
+        written.append(names @ torch.linalg.qr(torch.randn(d, d)).Q)
+        first.c_proj.weight[head] = WRITTEN * written[h].T
+    queries, keys, values = second.c_attn.weight.split(C, dim=1)
+    queries[:, :d], keys[:, :d], values[:, :d] = MATCHING * names, MATCHING * written[0], names
+    second.c_proj.weight[:d] = COPIED * names.T
 
 
 def wave_positions(length: int, d: int) -> tuple[Tensor, Tensor]:

@@ -92,6 +92,14 @@ class Trainer:
         devices = [self.machine.device] if self.machine.device.type == "cuda" else None
         return DistributedDataParallel(self.model, device_ids=devices, gradient_as_bucket_view=True)
 
+    def warm_up(self) -> None:
+        """Have the network compiled, by gradients that are thrown away, before a clock counts the seconds."""
+        if self.machine.compiles and not self.timetable.done:
+            self._accumulate()
+            for optimizer in self.optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            self.machine.synchronize()
+
     def step(self) -> Tensor:
         """Make one step; its loss in nats per token, on the device: not finite where the step was skipped."""
         for optimizer, rate in zip(self.optimizers, self.full_rates, strict=True):

@@ -164,6 +164,7 @@ class Run:
 
     def train(self) -> Ending:
         """Step until the timetable is done or somebody interrupts; either way the last state is saved."""
+        self.trainer.warm_up()
         previous = [signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)]
         self.started = self.last_save = time.perf_counter()
         self.elapsed = self.elapsed_before

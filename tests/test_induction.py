@@ -41,7 +41,7 @@ def test_the_first_heads_of_a_fresh_model_find_what_followed_before(
     assert first.diagonal(-1, 1, 2).mean() > 0.9  # on the token before
     # On what came after this token in the first half.
     followed = second.diagonal(1 - half.shape[1], 1, 2)[:, 1:]
-    assert followed.mean() > 0.4
+    assert followed.mean() > 20 / (2 * half.shape[1])
 
 
 def test_a_model_of_one_layer_or_one_head_begins_as_a_bigram_model() -> None:

@@ -272,7 +272,7 @@ def test_plan_prints_plan_and_forecast_and_writes_nothing(
     result = succeed(
         run_script("model/train.py", *files, "--size", "0.5M", "--minutes", "0.2", "--plan", *machine)
     )
-    assert " M parameters: 2 layers, 128 wide, 2 heads, context 128" in result.stderr
+    assert " M parameters: 2 layers, 128 wide, 2 heads, context 512" in result.stderr
     assert re.search(r"forecast \d\.\d\d bits per byte on held-out files", result.stderr)
     assert list(tmp_path.iterdir()) == []
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import training
 from budget import Plan
 from gpt2 import Shape
 from loss_scale import INITIAL, LossScale
@@ -64,6 +65,24 @@ def test_a_step_without_sound_gradients_changes_nothing_and_is_counted(*, deferr
     assert (trainer.timetable.step, int(trainer.skipped), int(trainer.skipped_in_a_row)) == (3, 1, 1)
     assert torch.isfinite(trainer.step())
     assert (int(trainer.skipped), int(trainer.skipped_in_a_row)) == (1, 0)
+
+
+def test_compiling_before_the_clock_starts_changes_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[object] = []
+    monkeypatch.setattr(Machine, "compiles", property(lambda machine: True))
+    monkeypatch.setattr(training, "compile_blocks", compiled.append)
+    warm, cold = make_trainer(), make_trainer()
+    before = snapshot(warm)
+    warm.warm_up()
+    assert len(compiled) == 2
+    assert warm.timetable.step == 0
+    assert all(weight.grad is None for weight in warm.model.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in snapshot(warm).items())
+    for trainer in (warm, cold):
+        for _ in range(3):
+            trainer.step()
+    after, theirs = snapshot(warm), snapshot(cold)
+    assert all(torch.equal(theirs[name], after[name]) for name in after)
 
 
 def test_a_gpu_that_is_not_asked_makes_the_same_steps() -> None:
