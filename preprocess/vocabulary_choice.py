@@ -15,8 +15,8 @@ from pathlib import Path
 CPU_MINUTES = 4.0
 GPU_MINUTES = 30.0
 
-# Minutes of two CPU cores that a minute of a GPU is worth, where there is one: an H100-class card takes
-# some 460,000 tokens/s of a 124 M model (half of its matrix rate), two cores some 300. An extrapolation.
+# Minutes of two CPU cores that a minute of a GPU is worth, where there is one: an H100 takes 415,000 tokens/s
+# of a 124 M model (benchmarks/LOG.md), two cores some 300.
 GPU_FACTOR = 1000.0
 
 # The corpus has to show each entry this many bytes of text, or it is too rare to be learnt: 52,000 entries
