@@ -98,44 +98,26 @@ def drawn(_: Preparation, __: float) -> None:
     vars(gpt2)["begin_with_induction"] = lambda model: None
 
 
-def position_rms(_: Preparation, value: float) -> None:
-    """Root mean square of the first position embeddings, for the head that looks back."""
-    induction.POSITION_RMS = value
+def constant_of_heads(name: str, what: str) -> Callable[[Preparation, float], None]:
+    """A choice that sets a constant of model/induction.py."""
+
+    def choice(_: Preparation, value: float) -> None:
+        setattr(induction, name, type(getattr(induction, name))(value))
+
+    choice.__doc__ = what
+    return choice
 
 
-def sharpness(_: Preparation, value: float) -> None:
-    """How sharply the first head looks at the token before."""
-    induction.SHARPNESS = value
-
-
-def written(_: Preparation, value: float) -> None:
-    """How large the first head writes down the token before."""
-    induction.WRITTEN = value
-
-
-def matching(_: Preparation, value: float) -> None:
-    """Gain of the queries and keys of the head that looks for matches."""
-    induction.MATCHING = value
-
-
-def looking_back(_: Preparation, value: float) -> None:
-    """Heads of the first layer that look back: one token, two, ..."""
-    induction.LOOKING_BACK = int(value)
-
-
-def copied(_: Preparation, value: float) -> None:
-    """How large the matching head begins by writing down what it finds."""
-    induction.COPIED = value
-
-
-def last_gain(_: Preparation, value: float) -> None:
-    """First gain of the last layer norm but for positions."""
-    induction.LAST_GAIN = value
-
-
-def last_gain_of_positions(_: Preparation, value: float) -> None:
-    """First gain of the last layer norm for positions."""
-    induction.LAST_GAIN_OF_POSITIONS = value
+HEADS = {
+    "POSITION_RMS": "Root mean square of the first position embeddings, for the heads that look back.",
+    "SHARPNESS": "How sharply those heads look at one token.",
+    "LOOKING_BACK": "Heads of the first layer that look back: one token, two, ...",
+    "WRITTEN": "How large they write down the token that they look at.",
+    "MATCHING": "Gain of the queries and keys of the head that looks for matches.",
+    "COPIED": "How large the matching head begins by writing down what it finds.",
+    "LAST_GAIN": "First gain of the last layer norm but for positions.",
+    "LAST_GAIN_OF_POSITIONS": "First gain of the last layer norm for positions.",
+}
 
 
 def rounds(_: Preparation, value: float) -> None:
@@ -187,7 +169,6 @@ PREPARING: dict[str, Callable[[Preparation, float], None]] = {
     choice.__name__.replace("_", "-"): choice
     for choice in (
         *(context, rows, epochs, fim, seed, warm_up, decay, std, rounds, polar, unshuffled_rows, z_loss),
-        *(longest_wave, likeness, drawn, position_rms, sharpness, looking_back, written, matching, copied),
-        *(last_gain, last_gain_of_positions),
+        *(longest_wave, likeness, drawn),
     )
-}
+} | {name.lower().replace("_", "-"): constant_of_heads(name, what) for name, what in HEADS.items()}
