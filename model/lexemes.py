@@ -81,7 +81,8 @@ def body(quote: str, kind: str, *, is_raw: bool, is_format: bool) -> re.Pattern[
         parts += [] if is_format else [r"\{\{", r"\}\}"]
     if quote[1:]:
         parts.append(rf"{mark}{{1,2}}(?=[^{mark}])")
-    return re.compile(f"(?:{'|'.join(parts)})*+", re.DOTALL)
+    # Not *+: of a group that may try again, before Python 3.11.5, that matches too little (gh-106052).
+    return re.compile(f"(?:{'|'.join(parts)})*", re.DOTALL)
 
 
 def number_at(text: str, place: int) -> tuple[int, bool]:

@@ -18,10 +18,10 @@ LEXEME = re.compile(
 NOTABLE = re.compile(r"[^'\"()\[\]{}#\\]*+(?P<mark>'''|\"\"\"|['\"()\[\]{}#\\])")
 PREFIX = re.compile(r"(?<![^\W])[rRbBuUfF]{1,2}\Z")
 REST_OF_STRING = {
-    "'": re.compile(r"(?:[^'\\\n]|\\.)*+'", re.DOTALL),
-    '"': re.compile(r'(?:[^"\\\n]|\\.)*+"', re.DOTALL),
-    "'''": re.compile(r"(?:[^'\\]|\\.|'(?!''))*+'''", re.DOTALL),
-    '"""': re.compile(r'(?:[^"\\]|\\.|"(?!""))*+"""', re.DOTALL),
+    "'": re.compile(r"(?:[^'\\\n]++|\\.)*'", re.DOTALL),
+    '"': re.compile(r'(?:[^"\\\n]++|\\.)*"', re.DOTALL),
+    "'''": re.compile(r"(?:[^'\\]++|\\.|'(?!''))*'''", re.DOTALL),
+    '"""': re.compile(r'(?:[^"\\]++|\\.|"(?!""))*"""', re.DOTALL),
 }
 CLOSER = {"(": ")", "[": "]", "{": "}"}
 
