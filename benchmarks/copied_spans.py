@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "model"))
 
 from attribution import Attribution
 from copied_runs import MOST_PLACES, Run, SourceIndex
+from model_folder import cache_of
 from source_index import SPAN, write_index
 from token_dataset import TokenDataset, TokenSplit, encode_corpus
 from tokenizers import Tokenizer
@@ -46,8 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
-    cache = arguments.data.with_name(f"{arguments.data.stem}.cache")
-    dataset = encode_corpus(arguments.data, arguments.tokenizer, cache, threads=1)
+    dataset = encode_corpus(arguments.data, arguments.tokenizer, cache_of(arguments.data), threads=1)
     with tempfile.TemporaryDirectory() as folder:
         index = build(dataset, Path(folder) / "sources.index")
         random = np.random.default_rng(0)

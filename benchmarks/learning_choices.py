@@ -82,9 +82,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def corpus(options: argparse.Namespace) -> TokenDataset:
+    from model_folder import cache_of
     from token_dataset import encode_corpus
 
-    cache = options.cache or options.data.with_name(f"{options.data.stem}.cache")
+    cache = options.cache or cache_of(options.data)
     return encode_corpus(options.data, options.tokenizer, cache, threads=options.threads)
 
 
@@ -102,7 +103,6 @@ def run_variant(options: argparse.Namespace, variant: str) -> Trained:
     from training import Trainer
 
     machine = find_machine(options.device, options.dtype, options.threads)
-    torch.set_num_threads(options.threads)
     torch.compiler.set_stance("force_eager")  # a short run is over before a compiler is
     choices = parse_variant(variant)
     made_of = Preparation(corpus(options), context=256, tokens=options.steps * STEP_TOKENS)

@@ -62,6 +62,7 @@ def steps_for(minutes: float, rate: float, shape: Sequence[int], entries: int) -
 
 def learn_tokenizer(arguments: argparse.Namespace, rule: str, entries: int) -> None:
     """The tokenizer of a candidate, and the corpus encoded with it; nothing is done twice."""
+    from model_folder import cache_of
     from token_dataset import encode_corpus
 
     tokenizer = tokenizer_of(arguments, rule, entries)
@@ -73,11 +74,6 @@ def learn_tokenizer(arguments: argparse.Namespace, rule: str, entries: int) -> N
 def tokenizer_of(arguments: argparse.Namespace, rule: str, entries: int) -> Path:
     work: Path = arguments.work
     return work / f"tokenizer-{rule}-{entries}"
-
-
-def cache_of(data: Path) -> Path:
-    """Where model/train.py keeps the encoded corpus."""
-    return data.with_name(f"{data.stem}.cache")
 
 
 def measure(arguments: argparse.Namespace, rule: str, entries: int, seed: int) -> dict[str, float]:
@@ -111,6 +107,7 @@ def score_folder(
     from gpt2 import GPT2
     from held_out import sample_files, score
     from machine import find_machine
+    from model_folder import cache_of
     from token_dataset import encode_corpus
 
     provenance = json.loads((model_folder / "provenance.json").read_text(encoding="utf-8"))

@@ -61,9 +61,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-# The table ---------------------------------------------------------------------------------------
-
-
 def table(results: list[Result]) -> str:
     """A row for each contender, the best first."""
     by_name = {name: [r for r in results if r.contender == name] for name in CONTENDERS}

@@ -60,10 +60,10 @@ def paced_steps(options: argparse.Namespace, name: str) -> int | None:
 
 
 def corpus(options: argparse.Namespace) -> TokenDataset:
+    from model_folder import cache_of
     from token_dataset import encode_corpus
 
-    cache = options.data.with_name(f"{options.data.stem}.cache")
-    return encode_corpus(options.data, options.tokenizer, cache, threads=options.threads)
+    return encode_corpus(options.data, options.tokenizer, cache_of(options.data), threads=options.threads)
 
 
 def shape_of(options: argparse.Namespace, vocab_size: int) -> Shape:

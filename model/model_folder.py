@@ -118,10 +118,15 @@ def _summary_of(data: Path) -> dict[str, Any]:
     return entry if isinstance(entry, dict) else {}
 
 
+def cache_of(data: Path) -> Path:
+    """The folder beside a data file that keeps its encoded tokens."""
+    return data.with_name(f"{data.stem}.cache")
+
+
 def _encoded_from(data: Path) -> list[dict[str, Any]]:
     """The data files that the tokens in the cache beside the data were made of."""
     records = []
-    for path in sorted(data.with_name(f"{data.stem}.cache").glob("tokens-*/meta.json")):
+    for path in sorted(cache_of(data).glob("tokens-*/meta.json")):
         try:
             meta = json.loads(path.read_text(encoding="utf-8"))
             records.append({**meta["state"], "sha256": meta["data_sha256"]})

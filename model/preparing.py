@@ -12,7 +12,7 @@ from budget import Corpus, Wish, make_plan
 from expected_loss import expected_bits_per_byte
 from fill_in_the_middle import FillInTheMiddle, read_marks
 from held_out_watch import HeldOutWatch
-from model_folder import ModelFolder, SpecialIds
+from model_folder import ModelFolder, SpecialIds, cache_of
 from never_learnt import leave_out, names_of_dataset
 from progress import Progress
 from run_record import plan_from_record, plan_record
@@ -34,12 +34,15 @@ def encode(
     arguments: argparse.Namespace, machine: Machine, ranks: Ranks, ancestor: Ancestor | None
 ) -> TokenDataset:
     """The corpus as tokens; the first rank encodes, the others find the work done."""
-    cache = arguments.data.with_name(f"{arguments.data.stem}.cache")
     end = None if ancestor is None else ancestor.ids.end
     if not ranks.first:
         ranks.wait()
     dataset = encode_corpus(
-        arguments.data, arguments.tokenizer, cache, threads=machine.threads, end_of_text_id=end
+        arguments.data,
+        arguments.tokenizer,
+        cache_of(arguments.data),
+        threads=machine.threads,
+        end_of_text_id=end,
     )
     if ranks.first:
         ranks.wait()

@@ -64,10 +64,8 @@ class TextEncoder:
         if self.fast:
             try:
                 return np.asarray(self.fast(text), np.uint32)
-            except (
-                ValueError
-            ):  # a run of a million blanks exceeds the stack of tiktoken's regular expressions
-                pass
+            except ValueError:
+                pass  # a run of a million blanks exceeds the stack of tiktoken's regular expressions
         return self.encode_slowly(text)
 
     def encode_slowly(self, text: str) -> NDArray[np.uint32]:

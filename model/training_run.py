@@ -164,15 +164,15 @@ class Run:
 
     def train(self) -> Ending:
         """Step until the timetable is done or somebody interrupts; either way the last state is saved."""
-        self.trainer.warm_up()
         previous = [signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)]
-        self.started = self.last_save = time.perf_counter()
-        self.elapsed = self.elapsed_before
-        self.timetable.start(self.elapsed)
         looks = self.watch.points(self.timetable.progress)
         glimpses = [share for share in SHARES if share > self.timetable.progress]
         stop = False
         try:
+            self.trainer.warm_up()
+            self.started = self.last_save = time.perf_counter()
+            self.elapsed = self.elapsed_before
+            self.timetable.start(self.elapsed)
             if self.extras.first_weights is not None and self.timetable.step == 0:
                 self.save()
                 self._look("before")

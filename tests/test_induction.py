@@ -1,4 +1,4 @@
-"""A fresh model has an induction head: it looks at what followed the same token before."""
+"""A fresh model has heads that look back, and one that looks at what followed the same token before."""
 
 from __future__ import annotations
 
@@ -6,41 +6,43 @@ from typing import Any
 
 import pytest
 import torch
+from budget import LADDER
 from gpt2 import GPT2, Shape
+from induction import LOOKING_BACK
 from torch import Tensor
 
 TRAINED_STD = 0.16  # of token embeddings after 100 steps
 
 
 @torch.no_grad()
-def attention_of_first_heads(model: GPT2, tokens: Tensor) -> list[Tensor]:
-    """(B, T, T) weights of the first head of each layer."""
-    B, T = tokens.shape
-    d = model.shape.n_embd // model.shape.n_head
+def attention(model: GPT2, tokens: Tensor) -> list[Tensor]:
+    """(B, n_head, T, T) weights of each layer."""
+    (B, T), H = tokens.shape, model.shape.n_head
     trunk, future = model.transformer, torch.ones(T, T).triu(1).bool()
     x = (trunk.wte(tokens) + trunk.wpe.weight[:T]).view(B * T, -1)
     found, blocks = [], list[Any](trunk.h)
     for block in blocks:
-        queries, keys, _ = block.attn.c_attn(block.ln_1(x)).view(B, T, -1).split(model.shape.n_embd, dim=2)
-        scores = queries[..., :d] @ keys[..., :d].mT * block.attn.scale
+        queries, keys, _ = block.attn.c_attn(block.ln_1(x)).view(B, T, 3, H, -1).transpose(1, 3).unbind(2)
+        scores = queries @ keys.mT * block.attn.scale
         found.append(scores.masked_fill(future, -torch.inf).softmax(-1))
         x = block(x, B)
     return found
 
 
-@pytest.mark.parametrize("numbers", [(2, 2, 128, 128), (2, 3, 192, 128), (3, 3, 192, 256), (4, 4, 256, 256)])
-def test_the_first_heads_of_a_fresh_model_find_what_followed_before(
-    numbers: tuple[int, int, int, int],
-) -> None:
+@pytest.mark.parametrize(
+    "numbers", [(2, 2, 128, 128), (2, 3, 192, 128), (3, 3, 192, 256), (4, 4, 256, 256), *LADDER[:4]]
+)
+def test_a_fresh_model_looks_back_and_finds_what_followed_before(numbers: tuple[int, int, int, int]) -> None:
     torch.manual_seed(0)
     model = GPT2(Shape(*numbers, vocab_size=2000))
     with torch.no_grad():
         model.transformer.wte.weight.normal_(std=TRAINED_STD)
     half = torch.stack([torch.randperm(2000)[: numbers[3] // 2] for _ in range(8)])
-    first, second = attention_of_first_heads(model, torch.cat([half, half], dim=1))[:2]
-    assert first.diagonal(-1, 1, 2).mean() > 0.9  # on the token before
+    first, second = attention(model, torch.cat([half, half], dim=1))[:2]
+    for head in range(min(LOOKING_BACK, numbers[1])):
+        assert first[:, head].diagonal(-1 - head, 1, 2).mean() > 0.9  # on the token one, two, three before
     # On what came after this token in the first half.
-    followed = second.diagonal(1 - half.shape[1], 1, 2)[:, 1:]
+    followed = second[:, 0].diagonal(1 - half.shape[1], 1, 2)[:, 1:]
     assert followed.mean() > 20 / (2 * half.shape[1])
 
 

@@ -96,7 +96,7 @@ def test_the_folder_is_complete_and_holds_no_pickle(model_folder: Path) -> None:
 
 def test_it_has_learnt_something(model_folder: Path) -> None:
     figures = json.loads((model_folder / "provenance.json").read_text(encoding="utf-8"))["figures"]
-    assert figures["held_out_bits_per_byte"] < 3.5  # ten bits for each of 1,024 entries are 4.2 at the start
+    assert figures["held_out_bits_per_byte"] < 3.0  # ten bits for each of 1,024 entries are 4.2 at the start
     assert f"**{figures['held_out_bits_per_byte']:.3f}**" in (model_folder / "README.md").read_text(
         encoding="utf-8"
     )
