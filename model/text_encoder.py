@@ -83,8 +83,8 @@ class TextEncoder:
 def pattern_of(tokenizer: dict[str, Any]) -> str | None:
     """The regular expression by which a parsed tokenizer.json cuts text; None where it is not one alone."""
     match tokenizer.get("pre_tokenizer"):
-        case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}:
-            return GPT2_PATTERN
+        case {"type": "ByteLevel", "add_prefix_space": False, **rest} if rest.get("use_regex", True):
+            return GPT2_PATTERN  # files of before 2022 have no use_regex: the Hub's GPT-2
         case {
             "type": "Sequence",
             "pretokenizers": [
@@ -114,7 +114,7 @@ def as_splintr(tokenizer: dict[str, Any]) -> Encode | None:
 
 
 def as_tiktoken(tokenizer: dict[str, Any]) -> Encode | None:
-    """tiktoken's encoder with the merges of a parsed tokenizer.json; None if it is not byte-level BPE.
+    """tiktoken's encoder with the merges of a parsed tokenizer.json; None if it is no byte-level BPE.
 
     Source: GPT-2's encoder.py for the alphabet that spells bytes: printable Latin-1 stands for itself, the
     others follow in order from U+0100.
@@ -131,11 +131,13 @@ def as_tiktoken(tokenizer: dict[str, Any]) -> Encode | None:
             for spelling, rank in tokenizer["model"]["vocab"].items()
             if spelling not in special
         }
-        steps = tokenizer["pre_tokenizer"].get("pretokenizers", [])
-        pattern = next((step["pattern"]["Regex"] for step in steps if step["type"] == "Split"), GPT2_PATTERN)
     except (KeyError, AttributeError):
         return None
-    if not all(bytes([b]) in ranks for b in range(256)):  # tiktoken would panic at the first one missing
+    pattern = pattern_of(tokenizer)
+    is_complete = all(
+        bytes([b]) in ranks for b in range(256)
+    )  # tiktoken would panic at the first one missing
+    if pattern is None or not is_complete:
         return None
     encoding = tiktoken.Encoding("json", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
     # No special token is allowed unless named; encode_ordinary would make a list of Python numbers.

@@ -15,6 +15,7 @@ from conftest import STDLIB, run_script, succeed
 from hypothesis import given
 from hypothesis import strategies as st
 from text_encoder import Encode, EncoderError, TextEncoder, as_splintr, as_tiktoken
+from tokenizers import Tokenizer
 
 PRETOKENIZERS = ("gpt2", "cl100k", "python")
 BORDERS = [
@@ -100,6 +101,21 @@ def test_what_tiktoken_refuses_is_encoded_all_the_same(encoders: dict[str, TextE
 
 
 @pytest.mark.parametrize("make", [as_splintr, as_tiktoken])
+def test_a_file_without_use_regex_is_read_as_tokenizers_reads_it(
+    make: Callable[[dict[str, Any]], Encode | None], encoders: dict[str, TextEncoder]
+) -> None:
+    # As in the Hub's GPT-2, whose file is older than the key.
+    parsed = json.loads(encoders["gpt2"].tokenizer.to_str())
+    del parsed["pre_tokenizer"]["use_regex"]
+    fast = make(parsed)
+    assert fast is not None
+    theirs = Tokenizer.from_str(json.dumps(parsed))
+    for file in sorted(STDLIB.glob("*.py"))[::10]:
+        text = file.read_text(encoding="utf-8")
+        assert list(fast(text)) == theirs.encode(text).ids
+
+
+@pytest.mark.parametrize("make", [as_splintr, as_tiktoken])
 def test_an_encoder_that_disagrees_is_found_out_and_left_alone(
     make: Callable[[dict[str, Any]], Encode | None], tokenizer_folder: Path
 ) -> None:
@@ -114,7 +130,7 @@ def test_an_encoder_that_disagrees_is_found_out_and_left_alone(
 
 
 def test_another_kind_of_tokenizer_is_encoded_by_tokenizers(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import models, pre_tokenizers
 
     words = Tokenizer(models.WordLevel({"<|endoftext|>": 0, "[UNK]": 1, "import": 2}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
