@@ -164,7 +164,7 @@ class Generator(Writer):
     def pieces(self, prompt: str, tokens: int) -> tuple[Any, Iterator[tuple[int, str]]]:
         from decoding_settings import Decoding
 
-        decoding = Decoding(max_new_tokens=tokens, temperature=0, valid=self.valid)
+        decoding = Decoding(max_new_tokens=tokens, temperature=0, loop_penalty=0, valid=self.valid)
         [sample] = samples = self.completer.start(prompt, decoding)
         return sample, self.completer.write(samples, decoding)
 

@@ -10,7 +10,8 @@ Each variant is a run of model/train.py's own trainer over --steps steps of 2,04
 own: the same first weights, order of data and held-out files for all. A variant that changes the rows of a
 step or their context makes as many more or fewer steps, so that all see the same number of tokens.
 Finished variants are kept in --work and not run again. Prints a row each: bits per byte, as a share of
-base's, the mean training loss of the last tenth in nats per token, CPU seconds and tokens per CPU second of
+base's, nats a token of the same files cut into texts of 128 tokens that are seen alone ("short"), the mean
+training loss of the last tenth in nats per token, CPU seconds and tokens per CPU second of
 stepping. The bits per byte do not depend on how busy the machine is, and on one thread not on its speed;
 in the same precision a GPU comes to the same figures as a CPU to within rounding.
 """
@@ -25,22 +26,34 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from journey import PROJECT, HelpFormatter
 
 sys.path.insert(0, str(PROJECT / "model"))
 
 if TYPE_CHECKING:
+    from gpt2 import GPT2
     from token_dataset import TokenDataset
+
+SHORT_TOKENS = 128  # of a text that is scored by itself, as short as what a person asks a model to continue
 
 # What benchmarks/LOG.md calls untried, beside what is in use
 VARIANTS = (
     *("base", "normuon", "unigram=8", "z-loss=1e-4", "masks", "unlearnt-starts", "ramp=2", "tail=0.1"),
-    *("ema=0.98", "rows=4", "rows=16", "context=128", "context=512", "unshuffled-rows", "epochs=4"),
-    *("fim=0.5", "short-first=0.7", "sinusoids=0.1", "positions=0", "wpe-rate=0.1"),
+    *("ema=0.98", "rows=2", "rows=8", "context=256", "context=1024", "unshuffled-rows", "epochs=4"),
+    *(
+        "fim=0.5",
+        "growth=0",
+        "growth=0.6",
+        "first-length=128",
+        "sinusoids=0.1",
+        "positions=0",
+        "wpe-rate=0.1",
+    ),
 )
 
 
@@ -50,6 +63,7 @@ class Trained:
 
     variant: str
     bits_per_byte: float
+    short: float  # nats a token in the first SHORT_TOKENS of a text
     last_loss: float
     steps: int
     tokens: int
@@ -105,7 +119,7 @@ def run_variant(options: argparse.Namespace, variant: str) -> Trained:
     machine = find_machine(options.device, options.dtype, options.threads)
     torch.compiler.set_stance("force_eager")  # a short run is over before a compiler is
     choices = parse_variant(variant)
-    made_of = Preparation(corpus(options), context=256, tokens=options.steps * STEP_TOKENS)
+    made_of = Preparation(corpus(options), context=512, tokens=options.steps * STEP_TOKENS)
     for name, value in choices.items():
         if name in PREPARING:
             PREPARING[name](made_of, value)
@@ -114,7 +128,9 @@ def run_variant(options: argparse.Namespace, variant: str) -> Trained:
     steps = max(1, round(made_of.tokens / (rows * context)))
     n_layer, n_head, n_embd = options.shape
     shape = Shape(n_layer, n_head, n_embd, context, dataset.vocab_size)
-    plan = Plan(shape, rows, rows, steps, None, seconds_per_step=0.0, memory=0.0)
+    plan = Plan(
+        shape, rows, rows, steps, None, seconds_per_step=0.0, memory=0.0, length_warmup=made_of.length_warmup
+    )
     packed = PackedRows(dataset.train, context, made_of.seed, made_of.turning)
     timetable = Timetable(steps)
     trainer = Trainer(plan, machine, packed, timetable, made_of.seed)
@@ -139,11 +155,26 @@ def run_variant(options: argparse.Namespace, variant: str) -> Trained:
     return Trained(
         variant,
         round(measured.bits_per_byte, 4),
+        round(short_texts(trainer.model, dataset, files), 4),
         round(math.fsum(last) / len(last), 4),
         steps,
         steps * rows * context,
         round(cpu_seconds, 1),
     )
+
+
+def short_texts(model: GPT2, dataset: TokenDataset, files: list[int]) -> float:
+    """Nats a token where there is little to look back at: the files cut into texts of SHORT_TOKENS tokens."""
+    from held_out import score
+
+    split = dataset.held_out
+    spans = [(int(split.offsets[file]), int(split.offsets[file + 1])) for file in files]
+    cuts = [first for start, end in spans for first in range(start, end - SHORT_TOKENS + 1, SHORT_TOKENS)]
+    starts = np.array(cuts)
+    texts = replace(split, offsets=np.stack([starts, starts + SHORT_TOKENS], axis=1).reshape(-1))
+    texts = replace(texts, text_bytes=np.full(2 * len(cuts), SHORT_TOKENS))  # nats are asked for by token
+    found = score(model, texts, list(range(0, 2 * len(cuts), 2)), dataset.end_of_text_id)
+    return found.bits_per_byte * math.log(2)
 
 
 def kept_in(options: argparse.Namespace) -> Path:
@@ -165,13 +196,14 @@ def read_kept(path: Path) -> dict[str, Trained]:
 def table(results: list[Trained], base: Trained | None) -> str:
     """A row for each variant, in the order in which they were asked for."""
     width = max(len(result.variant) for result in results) + 2
-    header = ("bits/byte", "of base", "last loss", "steps", "CPU s", "tokens/s")
+    header = ("bits/byte", "of base", "short", "last loss", "steps", "CPU s", "tokens/s")
     lines = [f"{'':<{width}}" + "".join(f"{name:>11}" for name in header)]
     for result in results:
         share = f"{result.bits_per_byte / base.bits_per_byte:.4f}" if base else ""
         figures = (
             f"{result.bits_per_byte:.4f}",
             share,
+            f"{result.short:.4f}",
             f"{result.last_loss:.4f}",
             f"{result.steps:,}",
             f"{result.cpu_seconds:,.1f}",

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import gpt2
 import induction
+import length_warmup as short_rows
 import numpy as np
 import optimizers
 import schedule
 import torch
 import torch.nn.functional as F
+from budget import LENGTH_WARMUP
 from fill_in_the_middle import FillInTheMiddle, Marks
 from torch import Tensor
 
@@ -47,6 +49,7 @@ class Preparation:
     tokens: int  # of the run: choices of rows and context change its steps
     rows: int = 0  # 0: as many as make STEP_TOKENS
     seed: int = 0
+    length_warmup: float = LENGTH_WARMUP
     turning: FillInTheMiddle | None = None
 
 
@@ -155,6 +158,16 @@ def likeness(_: Preparation, value: float) -> None:
     LIKENESS[0] = value
 
 
+def length_warmup(made_of: Preparation, value: float) -> None:
+    """Share of the run after which all rows are whole; 0: all are from the start."""
+    made_of.length_warmup = value
+
+
+def short_length(_: Preparation, value: float) -> None:
+    """Tokens of the short rows before that."""
+    short_rows.SHORT_LENGTH = int(value)
+
+
 def z_loss(_: Preparation, value: float) -> None:
     """value * logsumexp(logits) ** 2 on top of the loss (PaLM, section 5), which is reported with it."""
 
@@ -169,6 +182,6 @@ PREPARING: dict[str, Callable[[Preparation, float], None]] = {
     choice.__name__.replace("_", "-"): choice
     for choice in (
         *(context, rows, epochs, fim, seed, warm_up, decay, std, rounds, polar, unshuffled_rows, z_loss),
-        *(longest_wave, likeness, drawn),
+        *(longest_wave, likeness, drawn, length_warmup, short_length),
     )
 } | {name.lower().replace("_", "-"): constant_of_heads(name, what) for name, what in HEADS.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cross_entropy
 import gpt2
@@ -216,8 +216,9 @@ def unlearnt_starts(trial: Trial, _: float) -> None:
 
 
 def ramp(trial: Trial, value: float) -> None:
-    """Rows grow along the run from a `value`th of the mean, in as many tokens and steps."""
+    """Ever more rows along the run, all whole, from a `value`th of the mean on; as many tokens and steps."""
     trainer = trial.trainer
+    trainer.prefetcher.rows = trainer.rows  # type: ignore[assignment]
     plan, steps = trainer.plan, trainer.timetable.steps
     ends = np.linspace(0, 1, steps + 1)
     share = ends / value + (1 - 1 / value) * ends**2  # its slope goes from 1 / value to 2 - 1 / value
@@ -234,24 +235,11 @@ def ramp(trial: Trial, value: float) -> None:
     trial.before.append(resize)
 
 
-def short_first(trial: Trial, value: float) -> None:
-    """Rows of half the context, twice as many of them, until this share of the run."""
-    trainer = trial.trainer
-    whole = trainer.prefetcher.get
-
-    def get(*numbers: Any) -> tuple[Tensor, Tensor]:
-        inputs, targets = whole(*numbers)
-        half = inputs.shape[1] // 2 if trainer.timetable.progress < value else inputs.shape[1]
-        return inputs.reshape(-1, half), targets.reshape(-1, half)
-
-    trainer.prefetcher.get = get  # type: ignore[assignment, method-assign]
-
-
 ADAPTING: dict[str, Callable[[Trial, float], None]] = {
     choice.__name__.replace("_", "-"): choice
     for choice in (
         *(momentum, muon, adamw, beta2, normuon, unigram, positions, embeddings, sinusoids),
-        *(alike, wpe_rate, ema, tail, masks, unlearnt_starts, ramp, short_first),
+        *(alike, wpe_rate, ema, tail, masks, unlearnt_starts, ramp),
     )
 }
 

@@ -1,22 +1,41 @@
 """A grammar -> what may come next after each terminal: a pushdown automaton that follows all readings.
 
 Each rule is a network of places joined by terminals and by other rules. A reading of what was read so far is
-a stack of places: the one it is at, and those to go on from when the rules around it are done. A State is the
-set of all readings, and remembers the State that each terminal led to: code repeats its forms, so that nearly
-every step is one look into a dictionary.
-Source: Tomita 1985, "An efficient context-free parsing algorithm", without the parse trees.
+a stack of places: the one it is at, and those to go on from when the rules around it are done. Readings that
+are at one place share their Node, whatever lies below, so that f(f(f( with its two readings a bracket has
+not eight. A State is the set of all readings, and remembers the State that each terminal led to: code repeats
+its forms, so that nearly every step is one look into a dictionary.
+Source: Tomita 1985, "An efficient context-free parsing algorithm" (the graph-structured stack), without the
+parse trees.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 SYMBOL = re.compile(r'"(?P<quoted>[^"]+)"|(?P<name>\w+)|(?P<mark>[\[\]()|*+])')
 MOST_STATES = 20_000  # kept by their readings, at about 2 kB each
 
-Stack = tuple["int", "Stack | None"] | None  # a place, and the stack below it
+Moves = dict[str, list[tuple[int, ...]]]  # terminal -> the places to stack, the outermost first
+
+
+class Node:
+    """The top of stacks that are at one place, and the tops below it; None is the bottom.
+
+    Two that are equal are one: see Grammar.node.
+    """
+
+    __slots__ = ("below", "place")
+
+    def __init__(self, place: int, below: Tops) -> None:
+        self.place = place
+        self.below = below
+
+
+Tops = frozenset["Node | None"]
+BOTTOM: Tops = frozenset((None,))
 
 
 class Grammar:
@@ -34,8 +53,9 @@ class Grammar:
                 self.exits.add(self.end[name])
             symbols = [(found["mark"], found["quoted"] or found["name"]) for found in SYMBOL.finditer(body)]
             self.alternatives(symbols, self.entry[name], self.end[name])
-        self.moves_of: dict[int, tuple[dict[str, list[tuple[int, ...]]], bool]] = {}
-        self.states: dict[frozenset[Stack], State] = {}
+        self.moves_of: dict[int, tuple[Moves, bool]] = {}
+        self.nodes: dict[tuple[int, Tops], Node] = {}
+        self.states: dict[Tops, State] = {}
 
     def place(self) -> int:
         self.edges.append([])
@@ -69,7 +89,7 @@ class Grammar:
             here = there
         self.edges[here].append(("", end))
 
-    def moves(self, place: int) -> tuple[dict[str, list[tuple[int, ...]]], bool]:
+    def moves(self, place: int) -> tuple[Moves, bool]:
         """For each terminal that may be read here the places to stack instead of this one, the outermost
         first; and whether the rule may be done here."""
         known = self.moves_of.get(place)
@@ -77,8 +97,8 @@ class Grammar:
             known = self.moves_of[place] = self.find_moves(place)
         return known
 
-    def find_moves(self, place: int) -> tuple[dict[str, list[tuple[int, ...]]], bool]:
-        found: dict[str, list[tuple[int, ...]]] = {}
+    def find_moves(self, place: int) -> tuple[Moves, bool]:
+        found: Moves = {}
         is_done, seen, todo = False, {place}, [place]
         while todo:
             here = todo.pop()
@@ -110,64 +130,89 @@ class Grammar:
 
     def start(self, names: tuple[str, ...]) -> State:
         """The State before anything is read of one of these rules."""
-        return self.state(frozenset((self.entry[name], None) for name in names))
+        return self.state((self.entry[name], BOTTOM) for name in names)
 
-    def state(self, stacks: frozenset[Stack]) -> State:
-        known = self.states.get(stacks)
+    def node(self, place: int, below: Tops) -> Node:
+        known = self.nodes.get((place, below))
+        if known is None:
+            known = self.nodes[place, below] = Node(place, below)
+        return known
+
+    def state(self, stacks: Iterable[tuple[int, Tops] | None]) -> State:
+        """The State with these tops and what lies below each; None for a stack without any place left."""
+        merged: dict[int, Tops] = {}
+        is_empty = False
+        for stack in stacks:
+            if stack is None:
+                is_empty = True
+            else:
+                place, below = stack
+                merged[place] = merged[place] | below if place in merged else below
+        nodes = (self.node(place, below) for place, below in merged.items())
+        tops: Tops = frozenset(nodes) | BOTTOM if is_empty else frozenset(nodes)
+        known = self.states.get(tops)
         if known is None:
             if len(self.states) >= MOST_STATES:
                 self.states.clear()  # those in use go on by themselves
-            known = self.states[stacks] = State(self, stacks)
+                self.nodes.clear()
+            known = self.states[tops] = State(self, tops)
         return known
 
 
 class State:
     """All the ways in which what was read so far can be understood; without any, nothing can follow."""
 
-    def __init__(self, grammar: Grammar, stacks: frozenset[Stack]) -> None:
+    def __init__(self, grammar: Grammar, tops: Tops) -> None:
         self.grammar = grammar
-        self.stacks = stacks
+        self.tops = tops
         self.known: dict[str, State | None] = {}
 
-    def tops(self) -> Iterator[tuple[dict[str, list[tuple[int, ...]]], Stack]]:
+    def readings(self) -> Iterator[tuple[Moves, Tops]]:
         """What may be read at the end of each reading, rules that are done there left, and what is below."""
-        for stack in self.stacks:
-            while stack is not None:
-                place, below = stack
-                found, is_done = self.grammar.moves(place)
-                yield found, below
-                if not is_done:
-                    break
-                stack = below
+        seen = set(self.tops)
+        todo = list(self.tops)
+        while todo:
+            node = todo.pop()
+            if node is None:
+                continue
+            found, is_done = self.grammar.moves(node.place)
+            yield found, node.below
+            if is_done:
+                todo += node.below - seen
+                seen |= node.below
 
     @cached_property
     def terminals(self) -> frozenset[str]:
         """What may come next."""
-        return frozenset(terminal for found, _ in self.tops() for terminal in found)
+        return frozenset(terminal for found, _ in self.readings() for terminal in found)
 
     def after(self, terminal: str) -> State | None:
         """The State after one more terminal, None where it cannot come here."""
         try:
             return self.known[terminal]
         except KeyError:
-            self.known[terminal] = answer = self.find(terminal)
+            stacks = self.find(terminal)
+            self.known[terminal] = answer = self.grammar.state(stacks) if stacks else None
             return answer
 
-    def find(self, terminal: str) -> State | None:
-        stacks: set[Stack] = set()
-        for found, below in self.tops():
+    def find(self, terminal: str) -> list[tuple[int, Tops] | None]:
+        """The tops after one more terminal, some of them perhaps more than once."""
+        stacks: list[tuple[int, Tops] | None] = []
+        for found, below in self.readings():
             for places in found.get(terminal, ()):
-                stack = below
-                for place in places:
-                    stack = (place, stack)
-                stacks.add(stack)
-        return self.grammar.state(frozenset(stacks)) if stacks else None
+                if not places:
+                    stacks += (None if node is None else (node.place, node.below) for node in below)
+                    continue
+                under = below
+                for place in places[:-1]:
+                    under = frozenset((self.grammar.node(place, under),))
+                stacks.append((places[-1], under))
+        return stacks
 
     def either(self, one: str, other: str) -> State | None:
         """The State after a word that is a keyword here and a name there."""
         key = f"{one} {other}"
         if key not in self.known:
-            answers = [answer for answer in (self.after(one), self.after(other)) if answer]
-            stacks = frozenset(stack for answer in answers for stack in answer.stacks)
+            stacks = self.find(one) + self.find(other)
             self.known[key] = self.grammar.state(stacks) if stacks else None
         return self.known[key]

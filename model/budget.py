@@ -44,6 +44,9 @@ TOKENS_PER_PARAMETER = 1.7
 BATCH_TOKENS = 2048
 BATCH_TOKENS_AT = 2e6  # tokens of the whole run
 
+# Share of a run after which all rows are whole (length_warmup.py). Measured: benchmarks/LOG.md.
+LENGTH_WARMUP = 1.0
+
 # Four epochs are nearly as good as new text, and beyond 16 repetition teaches nothing more.
 # Source: Muennighoff et al. 2023, "Scaling data-constrained language models", section 6.
 MOST_EPOCHS = 16
@@ -98,6 +101,7 @@ class Plan:
     seconds_per_step: float
     memory: float  # bytes, estimated
     rate: float = 1.0  # share of the full learning rates
+    length_warmup: float = 0.0  # share of the steps after which all rows are whole
     forecast: float | None = None  # of the held-out bits per byte at the end
 
     @property
@@ -145,7 +149,8 @@ def make_plan(wish: Wish, corpus: Corpus, machine: Machine, ranks: int = 1, *, s
         micro_rows = room.micro_rows(shape, -(-rows // ranks))
         steps = max(1, round(seconds / (per_row * -(-rows // ranks))))
     per_step, memory = per_row * -(-rows // ranks), room.needed(shape, micro_rows)
-    plan = Plan(shape, rows, micro_rows, steps, seconds, per_step, memory, wish.rate)
+    warmup = LENGTH_WARMUP if wish.first is None else 0.0  # a trained model knows what short rows teach
+    plan = Plan(shape, rows, micro_rows, steps, seconds, per_step, memory, wish.rate, warmup)
     return plan if wish.steps is not None else _within_epochs(plan, corpus, wish.most_epochs)
 
 

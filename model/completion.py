@@ -24,7 +24,7 @@ from continuation import Continuation
 from decoding_settings import Decoding
 from fill_in import gap_of
 from pretrained import PretrainedError
-from sampling import Array, penalized
+from sampling import Array, broken_loops, penalized
 from sampling import sample as draw_tokens
 from valid_code import begin
 from vocabulary import Vocabulary
@@ -156,15 +156,16 @@ class Completer:
     def choose(self, logits: Array, rows: list[Continuation], decoding: Decoding) -> list[int]:
         """A token for each row; while bytes are owed, one that agrees with them."""
         logits[:, self.never_written] = -np.inf
-        if decoding.repetition_penalty == 1 and not any(
-            sample.owed or sample.closing or sample.banned for sample in rows
-        ):
+        alike = decoding.repetition_penalty == 1 and decoding.loop_penalty == 0
+        if alike and not any(sample.owed or sample.closing or sample.banned for sample in rows):
             return draw_tokens(logits, decoding, [sample.chance for sample in rows])
         return [self.choose_alone(logits[row : row + 1], sample, decoding) for row, sample in enumerate(rows)]
 
     def choose_alone(self, logits: Array, sample: Continuation, decoding: Decoding) -> int:
         if decoding.repetition_penalty != 1:
             logits = penalized(logits, sample.ids[sample.window :], decoding.repetition_penalty)
+        if decoding.loop_penalty:
+            logits = broken_loops(logits, sample.ids[sample.window :], decoding.loop_penalty)
         if sample.banned:
             logits = logits.copy()
             logits[:, list(sample.banned)] = -np.inf

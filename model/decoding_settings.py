@@ -12,10 +12,11 @@ class Decoding:
     """The settings of one completion; the defaults are those of the command line."""
 
     max_new_tokens: int = 256
-    temperature: float = 0.6
+    temperature: float = 0.8
     top_p: float = 0.95
     top_k: int = 0
     repetition_penalty: float = 1.0
+    loop_penalty: float = 2.0
     stop: str = "none"
     samples: int = 1
     seed: int | None = None
@@ -73,6 +74,10 @@ SETTINGS: dict[str, tuple[Callable[[str], float | str], str]] = {
     "repetition_penalty": (
         number_between(float, 0.1, 10),
         "make tokens that stand there already less likely; 1 = off",
+    ),
+    "loop_penalty": (
+        number_between(float, 0, 100),
+        "make going on with a loop less likely, by so many nats a repetition; 0 = off",
     ),
     "stop": (stop_at, "end after one function, after one statement, or none: at the end of the text"),
     "samples": (number_between(int, 1, 256), "write this many different completions"),

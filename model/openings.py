@@ -29,4 +29,9 @@ class Open(NamedTuple):
             if around.quote and around.quote in lexeme:
                 return True
             around = around.outer
-        return "\\" in lexeme or "#" in lexeme
+        return "\\" in lexeme
+
+    @property
+    def forbids_comments(self) -> bool:
+        """Whether it is an f-string's field, as before Python 3.12."""
+        return not NESTED_QUOTES and bool(self.quote)

@@ -67,21 +67,24 @@ class PackedRows:
         lengths = lengths[documents]
         return Epoch(documents, lengths, np.cumsum(lengths), rows, turned)
 
-    def row(self, number: int) -> NDArray[np.int64]:
-        """The block_size + 1 tokens of a row: its inputs and, one further, its targets."""
+    def row(self, number: int, first: int = 0, length: int | None = None) -> NDArray[np.int64]:
+        """The block_size + 1 tokens of a row: its inputs and, one further, its targets.
+
+        first, length: a part of it alone, of `length` inputs from the first one on.
+        """
         number, index = divmod(number, self.rows_per_epoch)
         epoch = self._epoch(number)
-        row = np.empty(self.block_size + 1, dtype=np.int64)
+        row = np.empty((self.block_size if length is None else length) + 1, dtype=np.int64)
         # The stream of inputs is one <|endoftext|> and then the documents: target p is token p of the
         # stream, its input token p - 1, which at p = 0 is the last document's closing token.
-        position = epoch.rows[index] * self.block_size - 1
+        position = epoch.rows[index] * self.block_size + first - 1
         filled = 0
         while filled < len(row):
             position %= self.size
             place = int(np.searchsorted(epoch.ends, position, side="right"))
-            length = int(epoch.lengths[place])
-            within = position - (int(epoch.ends[place]) - length)
-            count = min(len(row) - filled, length - within)
+            length_there = int(epoch.lengths[place])
+            within = position - (int(epoch.ends[place]) - length_there)
+            count = min(len(row) - filled, length_there - within)
             row[filled : filled + count] = self._read(epoch, int(epoch.documents[place]), within, count)
             filled += count
             position += count

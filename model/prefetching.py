@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from packing import PackedRows
+    from length_warmup import LengthWarmup
 
-Batch = tuple[Tensor, Tensor]  # inputs and targets, both (rows, block_size)
+Batch = tuple[Tensor, Tensor]  # inputs and targets, both (B, T)
 
 
 class Prefetcher:
@@ -20,7 +20,7 @@ class Prefetcher:
     On a CPU a batch takes a thousandth of its step, and a thread would only disturb those that compute.
     """
 
-    def __init__(self, rows: PackedRows, device: torch.device) -> None:
+    def __init__(self, rows: LengthWarmup, device: torch.device) -> None:
         self.rows = rows
         self.device = device
         self.waiting: dict[tuple[int, int], Future[Batch]] = {}

@@ -7,9 +7,9 @@ reads each character once and refuses the piece with which it goes wrong, so tha
     Reading().after("from os ").after("path")     -> None
     Reading().after("get(url=url, url").after(")") -> None: that argument is there already
 
-It allows all that CPython allows, but for rarities (lone carriage returns), and some things that it forbids:
-what is allowed here is judged once more, in whole lines, by CPython. What is refused here costs a model
-another choice of a token.
+It allows all that CPython allows, but for rarities (lone carriage returns; "await" in a generator outside of
+asynchronous functions; names with marks that combine), and some things that it forbids: what is allowed here
+is judged once more, in whole lines, by CPython. What is refused here costs a model another choice of a token.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ class Reading:
         if after is None:
             return False
         self.state = after
+        self.first = self.first or terminal
         self.before, self.last = self.last, terminal
         return True
 
@@ -134,7 +135,7 @@ class Reading:
             return None
         kind, lexeme, end = found.lastgroup, found[0], found.end()
         is_last = end == len(text)
-        if self.open and self.open.forbids(lexeme):
+        if self.open and (self.open.forbids(lexeme) or (kind == "comment" and self.open.forbids_comments)):
             return None
         match kind:
             case "blanks":

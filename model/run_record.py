@@ -20,8 +20,8 @@ def plan_record(plan: Plan, machine: Machine) -> dict[str, Any]:
 
 
 def plan_from_record(record: dict[str, Any]) -> Plan:
-    """The plan that a record describes."""
+    """The plan that a record describes; what runs of earlier versions did not have is as they were."""
     numbers = {name: record[name] for name in Shape.__dataclass_fields__}
     shape = Shape(**{**numbers, "variant": Variant(**record["variant"])})
-    rest = {name: record[name] for name in Plan.__dataclass_fields__ if name != "shape"}
+    rest = {name: record[name] for name in Plan.__dataclass_fields__ if name in record}
     return Plan(shape, **rest)

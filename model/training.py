@@ -11,6 +11,7 @@ import torch
 from budget import Plan, compile_blocks
 from checkpoint import restore, run_tensors
 from gpt2 import GPT2
+from length_warmup import LengthWarmup
 from loss_scale import LossScale
 from optimizers import build_optimizers
 from prefetching import Prefetcher
@@ -68,7 +69,8 @@ class Trainer:
         self.network = self._connect()
         self.optimizers = build_optimizers(self.model, machine.dtype, ranks)
         self.full_rates = [plan.rate * optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
-        self.prefetcher = Prefetcher(rows, machine.device)
+        self.length_warmup = LengthWarmup(rows, plan.length_warmup, plan.steps, plan.rows)
+        self.prefetcher = Prefetcher(self.length_warmup, machine.device)
         self.loss_scale = LossScale(machine.device) if machine.dtype == torch.float16 else None
         # A GPU is not asked after each step whether its gradients were sound: it skips by itself.
         self.deferred = machine.device.type == "cuda"
@@ -94,11 +96,17 @@ class Trainer:
 
     def warm_up(self) -> None:
         """Have the network compiled, by gradients that are thrown away, before a clock counts the seconds."""
-        if self.machine.compiles and not self.timetable.done:
-            self._accumulate()
+        if not self.machine.compiles:
+            return
+        steps = range(self.timetable.step, self.timetable.steps)
+        short = next(filter(self.length_warmup.is_short, steps), None)
+        whole_rows = next((step for step in steps if not self.length_warmup.is_short(step)), None)
+        for step in (short, whole_rows):
+            if step is not None:
+                self._accumulate(step)
             for optimizer in self.optimizers:
                 optimizer.zero_grad(set_to_none=True)
-            self.machine.synchronize()
+        self.machine.synchronize()
 
     def step(self) -> Tensor:
         """Make one step; its loss in nats per token, on the device: not finite where the step was skipped."""
@@ -128,13 +136,14 @@ class Trainer:
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-    def _accumulate(self) -> Tensor:
+    def _accumulate(self, step: int | None = None) -> Tensor:
         """Form the gradients of this rank's part of a batch, a few rows at a time; its part of the loss."""
-        parts = self._parts(self.timetable.step)
+        step = self.timetable.step if step is None else step
+        parts = self._parts(step)
         total = torch.zeros((), device=self.machine.device)
         for number, (first_row, count) in enumerate(parts):
             is_last = number == len(parts) - 1
-            following = self._parts(self.timetable.step + 1)[0] if is_last else parts[number + 1]
+            following = self._parts(step + 1)[0] if is_last else parts[number + 1]
             tokens, targets = self.prefetcher.get(first_row, count, following)
             with self._adding_up(is_last):
                 loss = self.network(tokens, targets) * (count / self.plan.rows)

@@ -88,7 +88,7 @@ def pieces_of(text: str, max_new_tokens: int = 100) -> tuple[list[str], Continua
     of_byte = {spelling: token_id for token_id, spelling in enumerate(vocabulary.token_bytes)}
     ids = [of_byte[bytes([byte])] for byte in text.encode()]
     completer = Completer(cast(GPT2, ScriptedModel(ids)), vocabulary)
-    decoding = as_written(max_new_tokens=max_new_tokens, temperature=0)
+    decoding = as_written(max_new_tokens=max_new_tokens, temperature=0, loop_penalty=0)
     [completion] = completer.start("", decoding)
     return [piece for _, piece in completer.write([completion], decoding)], completion
 
@@ -147,7 +147,7 @@ def test_the_last_word_or_blanks_of_a_prompt_are_taken_back(
 
 
 def test_greedy_text_equals_that_of_transformers(folder: Path, completer: Completer) -> None:
-    decoding = as_written(max_new_tokens=40, temperature=0)
+    decoding = as_written(max_new_tokens=40, temperature=0, loop_penalty=0)
     [completion] = completer.start("import json\n\nclass JSONDecoder(object):\n", decoding)
     completion.owed = b""  # transformers reads the prompt as it stands
     context = list(completion.ids)

@@ -151,17 +151,6 @@ def test_positions_learn_at_a_multiple_of_the_rate() -> None:
     assert moved[0].any()
 
 
-def test_short_rows_are_the_halves_of_the_whole_ones() -> None:
-    trial = trial_of()
-    whole, targets = trial.trainer.prefetcher.get(0, 4, (4, 4))
-    ADAPTING["short-first"](trial, 0.5)
-    halves, _ = trial.trainer.prefetcher.get(0, 4, (4, 4))
-    assert halves.shape == (8, 8)
-    assert torch.equal(halves[1], whole[0, 8:])
-    trial.trainer.timetable.progress = 0.6
-    assert torch.equal(trial.trainer.prefetcher.get(0, 4, (4, 4))[1], targets)
-
-
 def test_averages_are_those_of_the_weights_after_each_step() -> None:
     for name, value in (("ema", 0.5), ("tail", 0.5)):
         trial = trial_of(steps=4)
@@ -194,11 +183,11 @@ def test_epochs_keep_as_many_documents_as_are_read_so_often() -> None:
 
 def test_the_table_has_a_row_for_each_variant_and_its_share_of_base() -> None:
     base, other = (
-        Trained(name, bits, 3.0, 10, 20_480, 2.0) for name, bits in (("base", 2.0), ("normuon", 1.9))
+        Trained(name, bits, 4.0, 3.0, 10, 20_480, 2.0) for name, bits in (("base", 2.0), ("normuon", 1.9))
     )
     lines = table([base, other], base).splitlines()
     assert len(lines) == 3
-    assert lines[2].split() == ["normuon", "1.9000", "0.9500", "3.0000", "10", "2.0", "10,240"]
+    assert lines[2].split() == ["normuon", "1.9000", "0.9500", "4.0000", "3.0000", "10", "2.0", "10,240"]
 
 
 def test_a_variant_is_run_once_and_then_kept(

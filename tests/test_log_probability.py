@@ -78,7 +78,13 @@ def test_it_is_what_transformers_says_of_every_sample(tiny: Path, prompt: str) -
 
 def test_settings_change_what_is_drawn_and_not_what_it_is_worth(tiny: Path) -> None:
     completer = load(tiny)
-    settings = ({"temperature": 0.3}, {"top_p": 0.5}, {"top_k": 3}, {"repetition_penalty": 1.5})
+    settings = (
+        {"temperature": 0.3},
+        {"top_p": 0.5},
+        {"top_k": 3},
+        {"repetition_penalty": 1.5},
+        {"loop_penalty": 9},
+    )
     for changed in settings:
         [sample], start = write(completer, "import json\n", valid=False, **changed)
         assert sample.log_probability == pytest.approx(expected(tiny, completer, sample, start), abs=0.01)
@@ -124,6 +130,6 @@ def test_json_gives_that_number(tiny: Path, capsysbinary: pytest.CaptureFixture[
     settings: dict[str, Any] = {"max_new_tokens": 12, "seed": 3, "valid": False, "scores": True}
     complete_once(completer, "import json\n", None, Decoding(**settings), Output(json=True))
     record = json.loads(capsysbinary.readouterr().out)
-    [sample], start = write(completer, "import json\n", **{**settings, "temperature": 0.6})
+    [sample], start = write(completer, "import json\n", **{**settings, "temperature": 0.8})
     assert record["completion"] == sample.text
     assert record["log_probability"] == pytest.approx(expected(tiny, completer, sample, start), abs=0.01)

@@ -32,7 +32,7 @@ def test_a_token_that_stands_there_already_is_less_likely_whatever_its_sign() ->
 
 def test_greedy_text_with_a_penalty_is_that_of_transformers(tmp_path: Path) -> None:
     completer = load(read_pretrained(save_tiny_model(tmp_path)), "cpu")
-    decoding = Decoding(max_new_tokens=40, temperature=0, repetition_penalty=1.3, valid=False)
+    decoding = Decoding(max_new_tokens=40, temperature=0, loop_penalty=0, repetition_penalty=1.3, valid=False)
     [completion] = completer.start("import json\n\nclass JSONDecoder(object):\n", decoding)
     completion.owed = b""  # transformers reads the prompt as it stands
     context = list(completion.ids)

@@ -36,8 +36,8 @@ def spoil(trainer: Trainer, steps: set[int]) -> None:
     """Let the gradients of these steps hold a number that is none."""
     accumulate = trainer._accumulate
 
-    def spoilt() -> torch.Tensor:
-        loss = accumulate()
+    def spoilt(step: int | None = None) -> torch.Tensor:
+        loss = accumulate(step)
         if trainer.timetable.step in steps:
             gradient = trainer.model.transformer.wpe.weight.grad
             assert gradient is not None
