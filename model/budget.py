@@ -35,9 +35,9 @@ REFERENCE = 3  # the rung that measures the machine: the largest that takes a se
 
 # A rung is taken when the budget gives it this many tokens per parameter, counted as if it used the
 # processor as well as the reference does. Fewer than the 20 of Chinchilla (Hoffmann et al. 2022), because
-# small models do not. In what three minutes are on two cores: 2 x 128 1.604 bits per byte, 2 x 192 1.586,
-# 3 x 192 1.675 and 4 x 256 1.815, all at context 256, with 5.0, 2.1, 1.0 and 0.3 tokens per parameter.
-TOKENS_PER_PARAMETER = 1.7
+# small models do not. In the same 260 CPU seconds (benchmarks/LOG.md): 2 x 128 1.285 bits per byte, 2 x 192
+# 1.268 and 3 x 192 1.300, with 7.6, 2.8 and 1.6 tokens per parameter.
+TOKENS_PER_PARAMETER = 3.0
 
 # Tokens per step: 2,048 did best in minutes on two cores, and grow with the square root of the run.
 # Source of the growth: McCandlish et al. 2018; Zhang et al. 2024 ("How does critical batch size scale").

@@ -6,7 +6,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import torch
+from decoding_settings import Decoding
 from pretrained import GPT2Config
+from sampling import broken_loops
 from torch_inference import TorchGPT2
 
 if TYPE_CHECKING:
@@ -16,15 +18,15 @@ if TYPE_CHECKING:
 
 PROMPT = "def "
 TOKENS = 64
-TEMPERATURE = 0.7
 SHARES = (0.02, 0.1, 0.3, 0.6, 1.0)  # of the run, at which to look
 
 
 def glimpse(
     shape: Shape, weights: dict[str, Tensor], tokenizer: Tokenizer, end_of_text_id: int, seed: int
 ) -> str:
-    """PROMPT and what follows; the same weights and seed give the same text, and no other random state moves.
+    """PROMPT and what follows, drawn as code_generator.py draws it; no judge reads along.
 
+    The same weights and seed give the same text, and no other random state moves.
     weights: by the names of gpt2.GPT2, whole. They are read where they are by the forward pass of the prompt,
     which keeps keys and values: half of the time that computing all positions anew would take.
     """
@@ -35,12 +37,14 @@ def glimpse(
     room = min(TOKENS, shape.block_size - len(ids))
     cache = model.new_cache(1, len(ids) + max(0, room))
     random = torch.Generator().manual_seed(seed)
+    usual = Decoding()
     unread = ids[:]
     for _ in range(room):
-        scores = torch.from_numpy(model.next_logits([unread], cache)[0])
+        logits = broken_loops(model.next_logits([unread], cache), ids, usual.loop_penalty)
+        scores = torch.from_numpy(logits[0])
         if not torch.isfinite(scores).all():
             break  # diverged, which is for others to notice
-        drawn = int(torch.multinomial(torch.softmax(scores / TEMPERATURE, 0), 1, generator=random))
+        drawn = int(torch.multinomial(torch.softmax(scores / usual.temperature, 0), 1, generator=random))
         if drawn == end_of_text_id:
             break
         ids.append(drawn)
