@@ -17,7 +17,7 @@ import torch
 from conftest import PROJECT, run_script, succeed
 from safetensors.torch import load_file
 
-TINY = "--n-layer 2 --n-head 2 --n-embd 32 --block-size 64 --device cpu --dtype float32".split()
+TINY = "--n-layer 2 --n-head 2 --n-embd 32 --block-size 128 --device cpu --dtype float32".split()
 STEPS = ["--steps", "150"]
 
 

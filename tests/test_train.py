@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from conftest import PROJECT, run_script, succeed
 
-TINY = "--n-layer 1 --n-head 2 --n-embd 32 --block-size 64 --device cpu --threads 1".split()
+TINY = "--n-layer 1 --n-head 2 --n-embd 32 --block-size 128 --device cpu --threads 1".split()
 
 
 def train(data: Path, tokenizer: Path, output: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import length_warmup
 import pytest
 import torch
 from budget import Plan
@@ -37,8 +38,11 @@ def tokenizer(tmp_path: Path) -> Path:
     return folder
 
 
-def make_run(output: Path, tokenizer: Path, steps: int = 50, seconds: float | None = None) -> Run:
-    plan = Plan(Shape(1, 2, 16, 16, 512), 4, 2, steps, seconds, seconds_per_step=0.01, memory=0.0)
+def make_run(
+    output: Path, tokenizer: Path, steps: int = 50, seconds: float | None = None, warmup: float = 0.0
+) -> Run:
+    shape = Shape(1, 2, 16, 16, 512)
+    plan = Plan(shape, 4, 2, steps, seconds, seconds_per_step=0.01, memory=0.0, length_warmup=warmup)
     dataset = TokenDataset(split_of([40] * 10), split_of([20] * 4), 512, 0, "d", "t")
     return Run(plan, MACHINE, dataset, ModelFolder(output, plan.shape, tokenizer, IDENTITY), Progress(64), 0)
 
@@ -63,12 +67,18 @@ def are_equal(first: Path, second: Path) -> bool:
     return (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
 
 
-def test_fifty_steps_are_twenty_five_and_twenty_five_more(tmp_path: Path, tokenizer: Path) -> None:
-    make_run(tmp_path / "straight", tokenizer).train()
-    first = make_run(tmp_path / "halves", tokenizer)
+@pytest.mark.parametrize("warmup", [0.0, 1.0], ids=["whole rows", "short rows first"])
+def test_fifty_steps_are_twenty_five_and_twenty_five_more(
+    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch, warmup: float
+) -> None:
+    monkeypatch.setattr(length_warmup, "SHORT_LENGTH", 4)
+    straight = make_run(tmp_path / "straight", tokenizer, warmup=warmup)
+    assert straight.trainer.length_warmup.is_short(0) is (warmup > 0)
+    straight.train()
+    first = make_run(tmp_path / "halves", tokenizer, warmup=warmup)
     stop_at(first, 25)
     assert first.train().interrupted
-    second = make_run(tmp_path / "halves", tokenizer)
+    second = make_run(tmp_path / "halves", tokenizer, warmup=warmup)
     second.resume()
     assert second.timetable.step == 25
     assert not second.train().interrupted
