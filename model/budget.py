@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import torch
 from gpt2 import GPT2, Shape
+from length_warmup import short_rows_of
 from machine import Machine
 from optimizers import build_optimizers
 
@@ -123,13 +124,14 @@ def make_plan(wish: Wish, corpus: Corpus, machine: Machine, ranks: int = 1, *, s
     ranks: how many processes share each step, with weights divided among them or not.
     """
     room = Room(machine, ranks if sharded else 1)
+    warmup = LENGTH_WARMUP if wish.first is None else 0.0  # a trained model knows what short rows teach
     if wish.steps is not None:
         # Without a look at the clock: with --steps the same command gives the same model everywhere.
         tokens = wish.steps * BATCH_TOKENS
         shape = _fit(wish, corpus, lambda rung: tokens / rung.parameters)
         rows = _rows(shape, tokens, ranks)
         micro_rows = room.micro_rows(shape, -(-rows // ranks))
-        per_row = measure_step(shape, micro_rows, machine) / micro_rows
+        per_row = _seconds_per_row(shape, micro_rows, machine, warmup)
         steps, seconds = wish.steps, None
     else:
         assert wish.seconds is not None, "a run has a budget in seconds or in steps"
@@ -144,14 +146,23 @@ def make_plan(wish: Wish, corpus: Corpus, machine: Machine, ranks: int = 1, *, s
         shape = _fit(wish, corpus, lambda rung: budget / rung.flops_per_token / rung.parameters)
         rows = _rows(shape, BATCH_TOKENS_AT, ranks)
         micro_rows = room.micro_rows(shape, -(-rows // ranks))
-        per_row = measure_step(shape, micro_rows, machine) / micro_rows
+        per_row = _seconds_per_row(shape, micro_rows, machine, warmup)
         rows = _rows(shape, ranks * seconds / per_row * shape.block_size, ranks)
         micro_rows = room.micro_rows(shape, -(-rows // ranks))
         steps = max(1, round(seconds / (per_row * -(-rows // ranks))))
     per_step, memory = per_row * -(-rows // ranks), room.needed(shape, micro_rows)
-    warmup = LENGTH_WARMUP if wish.first is None else 0.0  # a trained model knows what short rows teach
     plan = Plan(shape, rows, micro_rows, steps, seconds, per_step, memory, wish.rate, warmup)
     return plan if wish.steps is not None else _within_epochs(plan, corpus, wish.most_epochs)
+
+
+def _seconds_per_row(shape: Shape, micro_rows: int, machine: Machine, warmup: float) -> float:
+    """Of a step, on average over a run: half of the steps of a length warmup have short rows."""
+    whole = measure_step(shape, micro_rows, machine) / micro_rows
+    each = short_rows_of(shape.block_size)
+    if not warmup or each == 1:
+        return whole
+    short = replace(shape, block_size=shape.block_size // each)
+    return whole + warmup / 2 * (measure_step(short, micro_rows * each, machine) / micro_rows - whole)
 
 
 def _within_epochs(plan: Plan, corpus: Corpus, most_epochs: int) -> Plan:

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 SHORT_LENGTH = 64  # tokens of a short row; measured: benchmarks/LOG.md
 
 
+def short_rows_of(block_size: int) -> int:
+    """How many short rows a whole one of this context is cut into; 1 where it is not."""
+    return 1 if block_size % SHORT_LENGTH else max(1, block_size // SHORT_LENGTH)
+
+
 class LengthWarmup:
     """The rows of a run by number; those of a short step come as short rows, in as many tokens.
 
@@ -37,10 +42,8 @@ class LengthWarmup:
     def __init__(self, rows: PackedRows, warmup: float, steps: int, rows_per_step: int) -> None:
         self.rows = rows
         self.rows_per_step = rows_per_step
-        self.each = rows.block_size // SHORT_LENGTH  # short rows of a whole one
-        if self.each < 2 or rows.block_size % SHORT_LENGTH:
-            warmup = 0.0
-        steps_of_warmup = round(warmup * steps)
+        self.each = short_rows_of(rows.block_size)
+        steps_of_warmup = round(warmup * steps) if self.each > 1 else 0
         done = np.arange(steps_of_warmup + 1)
         # The integral of the share that falls from 1 to 0: how many of the steps before are short
         self.short_before = np.floor(done - done**2 / max(1, 2 * steps_of_warmup) + 0.5).astype(np.int64)
