@@ -23,6 +23,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 from forecast import planned_steps
 from journey import PROJECT
@@ -31,6 +32,7 @@ sys.path.insert(0, str(PROJECT / "model"))
 
 REFERENCE_ENTRIES = 8192
 SCORED_BYTES = 2_000_000  # of held-out files, the same for every candidate
+ENCODING = Lock()  # the progress bars of `datasets` are not for two threads at once
 CANDIDATES = ",".join(
     f"{rule}:{size}" for size in (2048, 4096, 8192, 16384) for rule in ("gpt2", "cl100k", "python")
 )
@@ -68,7 +70,8 @@ def learn_tokenizer(arguments: argparse.Namespace, rule: str, entries: int) -> N
     tokenizer = tokenizer_of(arguments, rule, entries)
     options = ["--vocab-size", entries, "--pretokenizer", rule]
     run("preprocess/tokenizer.py", "-t", "--data", arguments.data, "--tokenizer", tokenizer, *options)
-    encode_corpus(arguments.data, tokenizer, cache_of(arguments.data), threads=arguments.threads or 2)
+    with ENCODING:
+        encode_corpus(arguments.data, tokenizer, cache_of(arguments.data), threads=arguments.threads or 2)
 
 
 def tokenizer_of(arguments: argparse.Namespace, rule: str, entries: int) -> Path:
