@@ -17,9 +17,9 @@ import math
 # Source: Muennighoff et al. 2023, "Scaling data-constrained language models", equation 5: R*_D.
 REPETITION_HALF_LIFE = 15.4
 
-# From three runs on the code that every machine has, of 7 and 18 MB of text, which leave one of the five free:
-# E is put at what leaves long runs room. By these three minutes on other packages come out 2 % too high
-# (benchmarks/LOG.md).
+# From three runs on the code that every machine has, of 7 and 18 MB of text, which leave one of the five
+# free: E is put at what leaves long runs room. By these, three minutes on other packages come out 2 % too
+# high (benchmarks/LOG.md).
 E, A, ALPHA, B, BETA = 0.30, 33.0, 0.34, 13.76, 0.199
 
 
