@@ -149,10 +149,15 @@ def test_eight_bits_in_ctranslate2_write_what_a_trained_model_writes(
     paths = ["--model", str(model_folder), "--output", str(output)]
     export(*paths, "--format", "ctranslate2", "--dtype", "int8")
     vocabulary = read_pretrained(model_folder).vocabulary
-    context = [0, *vocabulary.encode("import asyncio\n")]
-    written = greedy_in_ctranslate2(output, vocabulary, context, 10)
-    expected = greedy_ids(model_folder, context, 10)
-    assert sum(a == b for a, b in zip(written, expected, strict=True)) >= 8
+    # Place by place: after one near tie, of which a model of 60 steps has some, whole texts part.
+    equal = places = 0
+    for prompt in ("import asyncio\n", "def f(x):\n", "class A:\n", "x = 1\n"):
+        context = [0, *vocabulary.encode(prompt)]
+        for token_id in greedy_ids(model_folder, context, 10):
+            equal += greedy_in_ctranslate2(output, vocabulary, context, 1) == [token_id]
+            places += 1
+            context.append(token_id)
+    assert equal >= 0.9 * places
     half_size = (model_folder / "model.safetensors").stat().st_size / 2
     assert (output / "model.bin").stat().st_size < half_size
 

@@ -60,7 +60,8 @@ def test_the_judge_says_what_transformers_says(model_folder: Path) -> None:
     nats, tokens = nats_of(completer, "class A:\n", "    x = 1\n")
     prompt = [0, *completer.vocabulary.encode("class A:\n")]
     ids = torch.tensor([[*prompt, *completer.vocabulary.encode("    x = 1\n")]])
-    logits = AutoModelForCausalLM.from_pretrained(model_folder)(ids).logits[0].float().log_softmax(-1)
+    with torch.no_grad():
+        logits = AutoModelForCausalLM.from_pretrained(model_folder)(ids).logits[0].log_softmax(-1)
     expected = -sum(float(logits[place - 1, ids[0, place]]) for place in range(len(prompt), ids.shape[1]))
     assert tokens == ids.shape[1] - len(prompt)
     assert math.isclose(nats, expected, rel_tol=0.01)
