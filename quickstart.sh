@@ -77,7 +77,7 @@ stage "${scripts}preprocess/data_cleaner.py"
 stage "${scripts}preprocess/data_preprocess.py"
 stage "${scripts}preprocess/tokenizer.py" -t ${budget[@]+"${budget[@]}"}
 stage "${scripts}model/train.py" ${training[@]+"${training[@]}"}
-stage "${scripts}model/code_generator.py" --prompt "class Stack:" --seed 5
+stage "${scripts}model/code_generator.py" --prompt "class Stack:" --seed 7
 
 minutes_taken=$(((SECONDS + 30) / 60))
 cat << EOF
