@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from journey import PROJECT
+from journey import PROJECT, HelpFormatter
 
 sys.path.insert(0, str(PROJECT / "model"))
 
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from continuation import Continuation
 
 MOST_BYTES = 40_000  # of a prompt: only its last 256 or 1,024 tokens are read anyway
-
-
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """The docstring as written, each option with its default."""
 
 
 @dataclasses.dataclass

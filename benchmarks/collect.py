@@ -31,8 +31,8 @@ from functools import partial
 from pathlib import Path
 
 import psutil
+from journey import PROJECT, HelpFormatter
 
-PROJECT = Path(__file__).resolve().parent.parent
 for folder in ("data_collector", "tests"):
     sys.path.insert(0, str(PROJECT / folder))
 
@@ -52,10 +52,6 @@ MONTH = moment("2024-03-01T00:00:00Z")
 DAY = 86_400
 STDLIB = Path(os.__file__).parent
 LATENCY = 0.08  # seconds
-
-
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """The docstring as written, each option with its default."""
 
 
 def no_wait(seconds: float, reason: str) -> None:

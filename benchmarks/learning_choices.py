@@ -11,9 +11,9 @@ own: the same first weights, order of data and held-out files for all. A variant
 step or their context makes as many more or fewer steps, so that all see the same number of tokens.
 Finished variants are kept in --work and not run again. Prints a row each: bits per byte, as a share of
 base's, nats a token of the same files cut into texts of 128 tokens that are seen alone ("short"), the mean
-training loss of the last tenth in nats per token, CPU seconds and tokens per CPU second of
-stepping. The bits per byte do not depend on how busy the machine is, and on one thread not on its speed;
-in the same precision a GPU comes to the same figures as a CPU to within rounding.
+training loss of the last tenth in nats per token, CPU seconds and tokens per CPU second of stepping. The bits
+per byte do not depend on how busy the machine is, and on one thread not on its speed; in the same precision a
+GPU comes to the same figures as a CPU to within rounding.
 """
 
 from __future__ import annotations
@@ -45,15 +45,8 @@ SHORT_TOKENS = 128  # of a text that is scored by itself, as short as what a per
 VARIANTS = (
     *("base", "normuon", "unigram=8", "z-loss=1e-4", "masks", "unlearnt-starts", "ramp=2", "tail=0.1"),
     *("ema=0.98", "rows=2", "rows=8", "context=256", "context=1024", "unshuffled-rows", "epochs=4"),
-    *(
-        "fim=0.5",
-        "growth=0",
-        "growth=0.6",
-        "first-length=128",
-        "sinusoids=0.1",
-        "positions=0",
-        "wpe-rate=0.1",
-    ),
+    *("fim=0.5", "length-warmup=0", "length-warmup=0.6", "short-length=128", "sinusoids=0.1"),
+    *("positions=0", "wpe-rate=0.1"),
 )
 
 
@@ -170,9 +163,9 @@ def short_texts(model: GPT2, dataset: TokenDataset, files: list[int]) -> float:
     split = dataset.held_out
     spans = [(int(split.offsets[file]), int(split.offsets[file + 1])) for file in files]
     cuts = [first for start, end in spans for first in range(start, end - SHORT_TOKENS + 1, SHORT_TOKENS)]
-    starts = np.array(cuts)
-    texts = replace(split, offsets=np.stack([starts, starts + SHORT_TOKENS], axis=1).reshape(-1))
-    texts = replace(texts, text_bytes=np.full(2 * len(cuts), SHORT_TOKENS))  # nats are asked for by token
+    ends = [end for first in cuts for end in (first, first + SHORT_TOKENS)]
+    # Every second "file" is a text, and its "bytes" are tokens.
+    texts = replace(split, offsets=np.array(ends), text_bytes=np.full(len(ends), SHORT_TOKENS))
     found = score(model, texts, list(range(0, 2 * len(cuts), 2)), dataset.end_of_text_id)
     return found.bits_per_byte * math.log(2)
 

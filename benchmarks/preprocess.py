@@ -28,7 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from journey import PROJECT
+from journey import PROJECT, HelpFormatter
 
 sys.path.insert(0, str(PROJECT / "preprocess"))
 
@@ -44,10 +44,6 @@ from signatures import PERMUTATIONS, TO_WORDS, shingles, signature
 PARTS = ("speed", "near", "secrets", "cleaner")
 SIMILAR = 0.7
 LIBCST_SHARE = 20  # one file in so many: it is far slower
-
-
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """The docstring as written, each option with its default."""
 
 
 def build_parser() -> argparse.ArgumentParser:

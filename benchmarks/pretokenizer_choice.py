@@ -26,7 +26,7 @@ from pathlib import Path
 from threading import Lock
 
 from forecast import planned_steps
-from journey import PROJECT
+from journey import PROJECT, HelpFormatter
 
 sys.path.insert(0, str(PROJECT / "model"))
 
@@ -36,10 +36,6 @@ ENCODING = Lock()  # the progress bars of `datasets` are not for two threads at 
 CANDIDATES = ",".join(
     f"{rule}:{size}" for size in (2048, 4096, 8192, 16384) for rule in ("gpt2", "cl100k", "python")
 )
-
-
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """The docstring as written, each option with its default."""
 
 
 def run(script: str, *arguments: object) -> None:

@@ -29,13 +29,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from always_valid import HelpFormatter, held_out_files, load
-from journey import PROJECT
+from always_valid import held_out_files, load
+from journey import PROJECT, HelpFormatter
 
 sys.path.insert(0, str(PROJECT / "model"))
 
 from decoding_settings import SETTINGS, Decoding
+from sampling import log_probability
 
 if TYPE_CHECKING:
     from completion import Completer
@@ -140,8 +140,7 @@ def nats_of(judge: Completer, prompt: str, text: str) -> tuple[float, int]:
     logits = judge.model.next_logits([read], cache)
     nats = 0.0
     for token_id in ids:
-        row = logits[0].astype(np.float64)
-        nats += float(row.max() + np.log(np.exp(row - row.max()).sum()) - row[token_id])
+        nats -= log_probability(logits[0], token_id)
         logits = judge.model.next_logits([[token_id]], cache)
     return nats, len(ids)
 

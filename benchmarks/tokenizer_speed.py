@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from journey import PROJECT
+from journey import PROJECT, HelpFormatter
 
 sys.path[:0] = [str(PROJECT / "preprocess"), str(PROJECT / "model")]
 
@@ -35,10 +35,6 @@ ENTRIES = 8192
 ROUNDS = 5  # of encoding, in turn
 ENCODED_BYTES = 12_000_000
 ONE_THREAD = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-
-
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """The docstring as written, each option with its default."""
 
 
 def texts_of(data: Path, split: str) -> list[str]:

@@ -12,7 +12,7 @@ parse trees.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 
 SYMBOL = re.compile(r'"(?P<quoted>[^"]+)"|(?P<name>\w+)|(?P<mark>[\[\]()|*+])')
@@ -130,7 +130,7 @@ class Grammar:
 
     def start(self, names: tuple[str, ...]) -> State:
         """The State before anything is read of one of these rules."""
-        return self.state((self.entry[name], BOTTOM) for name in names)
+        return self.state([self.node(self.entry[name], BOTTOM) for name in names])
 
     def node(self, place: int, below: Tops) -> Node:
         known = self.nodes.get((place, below))
@@ -138,18 +138,15 @@ class Grammar:
             known = self.nodes[place, below] = Node(place, below)
         return known
 
-    def state(self, stacks: Iterable[tuple[int, Tops] | None]) -> State:
-        """The State with these tops and what lies below each; None for a stack without any place left."""
-        merged: dict[int, Tops] = {}
-        is_empty = False
-        for stack in stacks:
-            if stack is None:
-                is_empty = True
-            else:
-                place, below = stack
-                merged[place] = merged[place] | below if place in merged else below
-        nodes = (self.node(place, below) for place, below in merged.items())
-        tops: Tops = frozenset(nodes) | BOTTOM if is_empty else frozenset(nodes)
+    def state(self, nodes: Collection[Node | None]) -> State:
+        """The State with these tops; those that are at one place become one."""
+        below: dict[int, Tops] = {}
+        for node in nodes:
+            if node is not None:
+                below[node.place] = below.get(node.place, frozenset()) | node.below
+        tops: Tops = frozenset(self.node(place, its) for place, its in below.items())
+        if None in nodes:
+            tops |= BOTTOM
         known = self.states.get(tops)
         if known is None:
             if len(self.states) >= MOST_STATES:
@@ -191,28 +188,25 @@ class State:
         try:
             return self.known[terminal]
         except KeyError:
-            stacks = self.find(terminal)
-            self.known[terminal] = answer = self.grammar.state(stacks) if stacks else None
+            tops = self.find(terminal)
+            self.known[terminal] = answer = self.grammar.state(tops) if tops else None
             return answer
 
-    def find(self, terminal: str) -> list[tuple[int, Tops] | None]:
-        """The tops after one more terminal, some of them perhaps more than once."""
-        stacks: list[tuple[int, Tops] | None] = []
+    def find(self, terminal: str) -> list[Node | None]:
+        """The tops after one more terminal, some of them perhaps at one place."""
+        tops: list[Node | None] = []
         for found, below in self.readings():
             for places in found.get(terminal, ()):
-                if not places:
-                    stacks += (None if node is None else (node.place, node.below) for node in below)
-                    continue
                 under = below
-                for place in places[:-1]:
+                for place in places:
                     under = frozenset((self.grammar.node(place, under),))
-                stacks.append((places[-1], under))
-        return stacks
+                tops += under
+        return tops
 
     def either(self, one: str, other: str) -> State | None:
         """The State after a word that is a keyword here and a name there."""
         key = f"{one} {other}"
         if key not in self.known:
-            stacks = self.find(one) + self.find(other)
-            self.known[key] = self.grammar.state(stacks) if stacks else None
+            tops = self.find(one) + self.find(other)
+            self.known[key] = self.grammar.state(tops) if tops else None
         return self.known[key]

@@ -156,9 +156,6 @@ class Completer:
     def choose(self, logits: Array, rows: list[Continuation], decoding: Decoding) -> list[int]:
         """A token for each row; while bytes are owed, one that agrees with them."""
         logits[:, self.never_written] = -np.inf
-        alike = decoding.repetition_penalty == 1 and decoding.loop_penalty == 0
-        if alike and not any(sample.owed or sample.closing or sample.banned for sample in rows):
-            return draw_tokens(logits, decoding, [sample.chance for sample in rows])
         return [self.choose_alone(logits[row : row + 1], sample, decoding) for row, sample in enumerate(rows)]
 
     def choose_alone(self, logits: Array, sample: Continuation, decoding: Decoding) -> int:

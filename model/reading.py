@@ -190,7 +190,6 @@ class Reading:
                     return False
                 if self.open.has_parameters:
                     self.open = self.open._replace(named=names | {word})
-        self.first = self.first or word
         self.word = word
         return self.step("NAME")
 
@@ -219,7 +218,6 @@ class Reading:
         is_function = self.before == "def"
         if operator == ":" and self.last == "except":
             self.first = "except:"
-        self.first = self.first or operator
         if not self.step(KIND[operator]):
             return False
         if operator in ("(", "[", "{"):

@@ -71,7 +71,7 @@ def broken_loops(logits: Array, ids: list[int], penalty: float) -> Array:
     Source of the idea: "Don't Repeat Yourself", P. E. Weidmann 2024 (llama.cpp's DRY), which also means
     repetitions that are no loops, of which code is full.
     """
-    known = np.array(ids)
+    known = np.array(ids[-2 * LONGEST_UNIT :])  # more is not looked at
     newest = len(known) - 1
     units = np.arange(1, min(LONGEST_UNIT, newest) + 1)
     if not len(units):
@@ -85,14 +85,13 @@ def broken_loops(logits: Array, ids: list[int], penalty: float) -> Array:
         alike = alike[alike + length <= newest]
         alike = alike[known[newest - alike - length] == known[newest - length]]
     looping = np.flatnonzero(repeated >= np.maximum(units, LOOP_TOKENS))
-    logits = logits.copy()
-    losses: dict[int, float] = {}
-    for unit, length in zip(units[looping].tolist(), repeated[looping].tolist(), strict=True):
-        following = ids[newest + 1 - unit]
-        losses[following] = max(losses.get(following, 0.0), penalty * (length // unit))
-    for token_id, loss in losses.items():
-        logits[0, token_id] -= np.float32(loss)
-    return logits
+    if not len(looping):
+        return logits
+    losses = np.zeros_like(logits[0])
+    following = known[newest + 1 - units[looping]]
+    np.maximum.at(losses, following, np.float32(penalty) * (repeated // units)[looping].astype(np.float32))
+    lessened: Array = logits - losses
+    return lessened
 
 
 def log_probability(logits: Array, token_id: int) -> float:

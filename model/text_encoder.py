@@ -134,10 +134,8 @@ def as_tiktoken(tokenizer: dict[str, Any]) -> Encode | None:
     except (KeyError, AttributeError):
         return None
     pattern = pattern_of(tokenizer)
-    is_complete = all(
-        bytes([b]) in ranks for b in range(256)
-    )  # tiktoken would panic at the first one missing
-    if pattern is None or not is_complete:
+    # tiktoken would panic at the first byte that is missing
+    if pattern is None or not all(bytes([b]) in ranks for b in range(256)):
         return None
     encoding = tiktoken.Encoding("json", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
     # No special token is allowed unless named; encode_ordinary would make a list of Python numbers.

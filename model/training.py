@@ -99,13 +99,12 @@ class Trainer:
         if not self.machine.compiles:
             return
         steps = range(self.timetable.step, self.timetable.steps)
-        short = next(filter(self.length_warmup.is_short, steps), None)
-        whole_rows = next((step for step in steps if not self.length_warmup.is_short(step)), None)
-        for step in (short, whole_rows):
-            if step is not None:
-                self._accumulate(step)
-            for optimizer in self.optimizers:
-                optimizer.zero_grad(set_to_none=True)
+        for short in (True, False):
+            first = next((step for step in steps if self.length_warmup.is_short(step) is short), None)
+            if first is not None:
+                self._accumulate(first)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         self.machine.synchronize()
 
     def step(self) -> Tensor:

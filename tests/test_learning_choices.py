@@ -14,7 +14,7 @@ import pytest
 import torch
 from budget import Plan
 from gpt2 import Shape
-from learning_choices import Trained, main, table
+from learning_choices import VARIANTS, Trained, main, table
 from learning_preparations import PREPARING, Preparation
 from learning_variants import ADAPTING, Trial, parse_variant
 from machine import Machine
@@ -98,6 +98,11 @@ def test_unlearnt_starts_leave_out_what_follows_an_end() -> None:
     ADAPTING["unlearnt-starts"](trial, 1)
     learnt = float(model(tokens, targets).detach())
     assert learnt == pytest.approx(float(each[[0, 2, 3]].detach().mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_run_by_default_is_there(variant: str) -> None:
+    assert variant == "base" or parse_variant(variant)
 
 
 def test_a_ramp_uses_every_row_once_in_growing_steps() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -69,8 +68,7 @@ def test_a_text_that_loops_without_it_does_not_with_it(tmp_path: Path) -> None:
     completer = load(read_pretrained(save_tiny_model(tmp_path)), "cpu")
 
     def newest(penalty: float) -> list[int]:
-        decoding = Decoding(max_new_tokens=80, temperature=0, valid=False)
-        decoding = dataclasses.replace(decoding, loop_penalty=penalty)
+        decoding = Decoding(max_new_tokens=80, temperature=0, valid=False, loop_penalty=penalty)
         [sample] = completer.start("import json\n\nclass JSONDecoder(object):\n", decoding)
         for _ in completer.write([sample], decoding):
             pass
