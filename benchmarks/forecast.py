@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from journey import PROJECT, HelpFormatter
+from run_length import length_options
 
 sys.path.insert(0, str(PROJECT / "model"))
 from expected_loss import effective_bytes, expected_bits_per_byte
@@ -31,7 +32,6 @@ POINTS = (
     *("2x128:1M", "2x128:2M", "2x128:5M", "2x192:2M", "2x192:4M", "2x192:8M"),
     *("3x192:4M", "3x192:8M", "4x256:4M", "4x256:12M"),
 )
-STEP_TOKENS = 2048  # what model/train.py takes a step for when it chooses the batch
 EXPONENTS = np.arange(0.10, 0.61, 0.02)
 ENOUGH = 9  # points for five constants
 
@@ -87,9 +87,9 @@ def run_point(options: argparse.Namespace, n_layer: int, n_embd: int, tokens: fl
     context = context_of(n_layer, n_embd)
     shape = ["--n-layer", str(n_layer), "--n-embd", str(n_embd), "--block-size", str(context)]
     files = ["--data", str(options.data), "--tokenizer", str(options.tokenizer), "--output", str(output)]
-    steps = str(round(planned_steps(tokens, context)))
     machine = ["--threads", str(options.threads), "--device", options.device, "--dtype", options.dtype]
-    command = [sys.executable, str(PROJECT / "model/train.py"), *files, *shape, "--steps", steps, *machine]
+    length = length_options(tokens, context)
+    command = [sys.executable, str(PROJECT / "model/train.py"), *files, *shape, *length, *machine]
     done = subprocess.run(command, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
@@ -112,17 +112,6 @@ def context_of(n_layer: int, n_embd: int) -> int:
     from budget import LADDER
 
     return next((context for *shape, context in LADDER if shape[::2] == [n_layer, n_embd]), 256)
-
-
-def planned_steps(tokens: float, context: int) -> float:
-    """Steps after which a run has seen about so many tokens: its batch grows with its length."""
-    from budget import BATCH_TOKENS_AT
-
-    steps = tokens / STEP_TOKENS
-    for _ in range(20):
-        batch = STEP_TOKENS * max(1.0, steps * STEP_TOKENS / BATCH_TOKENS_AT) ** 0.5
-        steps = tokens / (max(1, round(batch / context)) * context)
-    return steps
 
 
 def fit(points: list[Point]) -> tuple[float, float, float, float, float]:

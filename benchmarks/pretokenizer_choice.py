@@ -25,8 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 
-from forecast import planned_steps
 from journey import PROJECT, HelpFormatter
+from run_length import length_options
 
 sys.path.insert(0, str(PROJECT / "model"))
 
@@ -44,8 +44,8 @@ def run(script: str, *arguments: object) -> None:
     subprocess.run(command, check=True, stdout=sys.stderr)
 
 
-def steps_for(minutes: float, rate: float, shape: Sequence[int], entries: int) -> int:
-    """Steps with as many operations as `rate` tokens/s at 8,192 entries make in the minutes.
+def equal_tokens(minutes: float, rate: float, shape: Sequence[int], entries: int) -> float:
+    """Tokens with as many operations as `rate` tokens/s at 8,192 entries make in the minutes.
 
     shape: layers, channels, context.
     """
@@ -55,7 +55,7 @@ def steps_for(minutes: float, rate: float, shape: Sequence[int], entries: int) -
     reference, own = (
         Shape(n_layer, 1, n_embd, block_size, size).flops_per_token for size in (REFERENCE_ENTRIES, entries)
     )
-    return round(planned_steps(minutes * 60 * rate * reference / own, block_size))
+    return minutes * 60 * rate * reference / own
 
 
 def learn_tokenizer(arguments: argparse.Namespace, rule: str, entries: int) -> None:
@@ -81,11 +81,10 @@ def measure(arguments: argparse.Namespace, rule: str, entries: int, seed: int) -
     result = folder / "result.json"
     if not result.exists():
         tokenizer = tokenizer_of(arguments, rule, entries)
-        length = (
-            ["--steps", steps_for(arguments.minutes, arguments.rate, arguments.shape, entries)]
-            if arguments.rate
-            else ["--minutes", arguments.minutes]
-        )
+        length: list[object] = ["--minutes", arguments.minutes]
+        if arguments.rate:
+            tokens = equal_tokens(arguments.minutes, arguments.rate, arguments.shape, entries)
+            length = [*length_options(tokens, arguments.shape[2])]
         names = ("--n-layer", "--n-embd", "--block-size")
         shape = [word for pair in zip(names, arguments.shape or (), strict=False) for word in pair]
         places = ["--data", arguments.data, "--tokenizer", tokenizer, "--output", folder / "model"]

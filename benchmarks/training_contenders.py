@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecast import planned_steps
 from journey import PROJECT
+from run_length import length_options
 
 sys.path.insert(0, str(PROJECT / "model"))
 
@@ -105,7 +105,7 @@ def run_ours(options: argparse.Namespace, seed: int, folder: Path) -> Result:
     length = (
         ["--minutes", str(options.seconds / 60)]
         if tokens is None
-        else ["--steps", str(round(planned_steps(tokens, options.shape[3]))), "--dtype", "float32"]
+        else [*length_options(tokens, options.shape[3]), "--dtype", "float32"]
     )
     machine = ["--threads", str(options.threads), "--device", options.device]
     program = [sys.executable, str(PROJECT / "model/train.py")]

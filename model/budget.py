@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
-import torch
-from gpt2 import GPT2, Shape
-from length_warmup import short_rows_of
+from gpt2 import Shape
 from machine import Machine
-from optimizers import build_optimizers
+from pace import mean_pace, measure_pace
 
 GIGABYTE = 1e9
 
@@ -52,7 +48,6 @@ LENGTH_WARMUP = 1.0
 # Source: Muennighoff et al. 2023, "Scaling data-constrained language models", section 6.
 MOST_EPOCHS = 16
 
-MEASURED_SECONDS = 1.5
 PROCESS_MEMORY = 0.55 * GIGABYTE  # Python, torch and datasets before the first tensor
 ACTIVATION_BYTES = 36  # per token, layer and channel in 2-byte precision: measured, benchmarks/LOG.md
 MEMORY_SHARE = 0.7  # of what is free; the rest stays with the user's other programs
@@ -80,6 +75,7 @@ class Wish:
     n_head: int | None = None
     n_embd: int | None = None
     block_size: int | None = None
+    batch_size: int | None = None  # rows per step, of all processes
     parameters: float | None = None  # --size
     first: Shape | None = None  # of the model that training goes on from
     rate: float = 1.0
@@ -129,9 +125,9 @@ def make_plan(wish: Wish, corpus: Corpus, machine: Machine, ranks: int = 1, *, s
         # Without a look at the clock: with --steps the same command gives the same model everywhere.
         tokens = wish.steps * BATCH_TOKENS
         shape = _fit(wish, corpus, lambda rung: tokens / rung.parameters)
-        rows = _rows(shape, tokens, ranks)
+        rows = _rows(wish, shape, tokens, ranks)
         micro_rows = room.micro_rows(shape, -(-rows // ranks))
-        per_row = _seconds_per_row(shape, micro_rows, machine, warmup)
+        pace = mean_pace(shape, micro_rows, machine, warmup)
         steps, seconds = wish.steps, None
     else:
         assert wish.seconds is not None, "a run has a budget in seconds or in steps"
@@ -141,28 +137,20 @@ def make_plan(wish: Wish, corpus: Corpus, machine: Machine, ranks: int = 1, *, s
             reference = _shape(LADDER[REFERENCE], corpus)
             rows = BATCH_TOKENS // reference.block_size
             operations = rows * reference.block_size * reference.flops_per_token
-            flops = ranks * operations / measure_step(reference, rows, machine)
+            flops = ranks * operations / measure_pace(reference, rows, machine).step
         budget = flops * seconds
         shape = _fit(wish, corpus, lambda rung: budget / rung.flops_per_token / rung.parameters)
-        rows = _rows(shape, BATCH_TOKENS_AT, ranks)
+        rows = _rows(wish, shape, BATCH_TOKENS_AT, ranks)
         micro_rows = room.micro_rows(shape, -(-rows // ranks))
-        per_row = _seconds_per_row(shape, micro_rows, machine, warmup)
-        rows = _rows(shape, ranks * seconds / per_row * shape.block_size, ranks)
+        pace = mean_pace(shape, micro_rows, machine, warmup)
+        for _ in range(3):  # larger batches spread what the optimisers take, so that more rows are read
+            rows_a_second = rows / pace.seconds(-(-rows // ranks))
+            rows = _rows(wish, shape, seconds * rows_a_second * shape.block_size, ranks)
         micro_rows = room.micro_rows(shape, -(-rows // ranks))
-        steps = max(1, round(seconds / (per_row * -(-rows // ranks))))
-    per_step, memory = per_row * -(-rows // ranks), room.needed(shape, micro_rows)
+        steps = max(1, round(seconds / pace.seconds(-(-rows // ranks))))
+    per_step, memory = pace.seconds(-(-rows // ranks)), room.needed(shape, micro_rows)
     plan = Plan(shape, rows, micro_rows, steps, seconds, per_step, memory, wish.rate, warmup)
     return plan if wish.steps is not None else _within_epochs(plan, corpus, wish.most_epochs)
-
-
-def _seconds_per_row(shape: Shape, micro_rows: int, machine: Machine, warmup: float) -> float:
-    """Of a step, on average over a run: half of the steps of a length warmup have short rows."""
-    whole = measure_step(shape, micro_rows, machine) / micro_rows
-    each = short_rows_of(shape.block_size)
-    if not warmup or each == 1:
-        return whole
-    short = replace(shape, block_size=shape.block_size // each)
-    return whole + warmup / 2 * (measure_step(short, micro_rows * each, machine) / micro_rows - whole)
 
 
 def _within_epochs(plan: Plan, corpus: Corpus, most_epochs: int) -> Plan:
@@ -216,13 +204,18 @@ def _shape(numbers: tuple[int, int, int, int], corpus: Corpus) -> Shape:
     return Shape(*numbers, corpus.vocab_size)
 
 
-def _batch_tokens(run_tokens: float) -> int:
+def batch_tokens(run_tokens: float) -> int:
+    """Tokens of a step in a run of so many."""
     return int(BATCH_TOKENS * math.sqrt(max(1.0, run_tokens / BATCH_TOKENS_AT)))
 
 
-def _rows(shape: Shape, run_tokens: float, ranks: int) -> int:
+def _rows(wish: Wish, shape: Shape, run_tokens: float, ranks: int) -> int:
     """Sequences per step: at least one for each rank."""
-    return max(ranks, round(_batch_tokens(run_tokens) / shape.block_size))
+    if wish.batch_size is None:
+        return max(ranks, round(batch_tokens(run_tokens) / shape.block_size))
+    if wish.batch_size < ranks:
+        raise BudgetError(f"--batch-size {wish.batch_size} leaves some of {ranks} processes without a row")
+    return wish.batch_size
 
 
 @dataclass(frozen=True)
@@ -252,28 +245,3 @@ def memory_of(shape: Shape, micro_rows: int, divided: int = 1) -> float:
     weights = 18 * shape.parameters / divided  # weight, gradient, two moments, and half for what computes
     activations = ACTIVATION_BYTES * 2 * micro_rows * shape.block_size * shape.n_embd * shape.n_layer / 2
     return PROCESS_MEMORY + weights + activations
-
-
-def compile_blocks(model: GPT2) -> None:
-    """Have the blocks compiled at their first use: one is built, and the others, being alike, share it."""
-    for block in model.transformer.h:
-        block.compile()
-
-
-def measure_step(shape: Shape, rows: int, machine: Machine) -> float:
-    """Seconds that a step of `rows` sequences takes: the median of as many as fit a second and a half."""
-    model = GPT2(shape, machine.dtype).to(machine.device)
-    if machine.compiles:
-        compile_blocks(model)
-    optimizers = build_optimizers(model, machine.dtype)
-    tokens = torch.randint(shape.vocab_size, (rows, shape.block_size + 1), device=machine.device)
-    times = [time.perf_counter()]
-    while len(times) < 5 or (times[-1] - times[2] < MEASURED_SECONDS and len(times) < 50):
-        model(tokens[:, :-1], tokens[:, 1:]).backward()
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        machine.synchronize()
-        times.append(time.perf_counter())
-    durations = sorted(after - before for before, after in pairwise(times[2:]))
-    return durations[len(durations) // 2]

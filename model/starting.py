@@ -15,7 +15,7 @@ from model_folder import is_foreign, prompt_command
 if TYPE_CHECKING:
     from model_folder import Identity
 
-SHAPE = ("n_layer", "n_head", "n_embd", "block_size")
+SHAPE = ("n_layer", "n_head", "n_embd", "block_size", "batch_size")
 
 
 class TrainError(ValueError):

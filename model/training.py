@@ -8,12 +8,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
-from budget import Plan, compile_blocks
+from budget import Plan
 from checkpoint import restore, run_tensors
 from gpt2 import GPT2
 from length_warmup import LengthWarmup
 from loss_scale import LossScale
 from optimizers import build_optimizers
+from pace import compile_blocks
 from prefetching import Prefetcher
 from ranks import ALONE, Ranks, shard, whole
 from torch import Tensor, nn

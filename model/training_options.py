@@ -48,6 +48,7 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
         ("--n-head", "attention heads (default: one per 64 of --n-embd)"),
         ("--n-embd", "width (default: chosen)"),
         ("--block-size", "context in tokens (default: chosen)"),
+        ("--batch-size", "rows of that many tokens per step, all processes together (default: chosen)"),
     ):
         shape.add_argument(option, type=positive_int, default=argparse.SUPPRESS, help=text)
     learning = parser.add_argument_group("learning")

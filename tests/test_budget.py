@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import budget
+import pace
 import pytest
 import torch
 from budget import BudgetError, Corpus, Wish, make_plan
 from expected_loss import effective_bytes, expected_bits_per_byte
 from gpt2 import Shape
 from machine import Machine
+from pace import Pace
 
 MACHINE = Machine(torch.device("cpu"), torch.float32, threads=1)
 CORPUS = Corpus(tokens=9_000_000, vocab_size=4096)
 FLOPS = 4e11  # of the pretended machine, per second
+UPDATE = 0.01  # seconds of the pretended optimisers, per step
 
 
 @pytest.fixture(autouse=True)
 def pretended_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def seconds(shape: Shape, rows: int, machine: Machine) -> float:
-        return rows * shape.block_size * shape.flops_per_token / FLOPS
+    def measured(shape: Shape, rows: int, machine: Machine) -> Pace:
+        return Pace(rows, rows * shape.block_size * shape.flops_per_token / FLOPS, UPDATE)
 
-    monkeypatch.setattr(budget, "measure_step", seconds)
+    for module in (budget, pace):
+        monkeypatch.setattr(module, "measure_pace", measured)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +62,18 @@ def test_ranks_share_the_rows_and_steps_of_one_process_stay_the_same() -> None:
     assert (alone.rows, alone.shape) == (four.rows, four.shape)
     assert four.seconds_per_step < alone.seconds_per_step
     assert make_plan(Wish(None, 500), CORPUS, MACHINE, 64).rows == 64
+
+
+def test_a_batch_that_is_asked_for_is_taken_and_its_updates_are_counted() -> None:
+    small, large = (make_plan(Wish(60, None, batch_size=rows), CORPUS, MACHINE) for rows in (2, 32))
+    assert (small.rows, large.rows) == (2, 32)
+    assert small.shape == large.shape
+    assert small.steps == pytest.approx(60 / small.seconds_per_step, abs=1)
+    assert small.seconds_per_step - UPDATE == pytest.approx((large.seconds_per_step - UPDATE) / 16)
+    assert large.tokens > small.tokens  # fewer updates leave more time for text
+    assert make_plan(Wish(None, 500, batch_size=7), CORPUS, MACHINE).rows == 7
+    with pytest.raises(BudgetError, match="--batch-size 2 leaves some of 4 processes without a row"):
+        make_plan(Wish(None, 500, batch_size=2), CORPUS, MACHINE, 4)
 
 
 def test_the_forecast_falls_with_text_and_not_beyond_what_repetition_gives() -> None:

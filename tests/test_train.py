@@ -125,8 +125,10 @@ def test_a_finished_run_says_so_and_other_options_need_restart(
     assert "--restart" in other.stderr
     assert content(output) == before
 
-    succeed(train(data_txt, tokenizer_folder, output, "--steps", "6", "--restart"))
-    assert json.loads((output / "provenance.json").read_text(encoding="utf-8"))["options"]["steps"] == 6
+    succeed(train(data_txt, tokenizer_folder, output, "--steps", "6", "--batch-size", "3", "--restart"))
+    record = json.loads((output / "provenance.json").read_text(encoding="utf-8"))
+    assert (record["options"]["steps"], record["plan"]["rows"]) == (6, 3)
+    assert record["figures"]["tokens"] == 6 * 3 * 128
 
 
 def test_killed_and_interrupted_a_run_ends_in_the_same_model(
