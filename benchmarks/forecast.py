@@ -26,7 +26,7 @@ from journey import PROJECT, HelpFormatter
 from run_length import length_options
 
 sys.path.insert(0, str(PROJECT / "model"))
-from expected_loss import effective_bytes, expected_bits_per_byte
+from expected_loss import effective_bytes, expected_bits_per_byte, missing_start
 
 POINTS = (
     *("2x128:1M", "2x128:2M", "2x128:5M", "2x192:2M", "2x192:4M", "2x192:8M"),
@@ -117,8 +117,8 @@ def context_of(n_layer: int, n_embd: int) -> int:
 def fit(points: list[Point]) -> tuple[float, float, float, float, float]:
     """(E, A, alpha, B, beta) of E + A / N^alpha + B / D^beta with the least squared relative error.
 
-    None of the terms is negative. The exponents are those of Hoffmann et al. 2022 (section 3.3, approach 3),
-    unless there are points enough for a grid of them.
+    None of the terms is negative, and what a run of seconds lacks counts as it is now. The exponents are
+    those of Hoffmann et al. 2022 (section 3.3, approach 3), unless there are points enough for a grid.
     """
     exponents = [(0.34, 0.28)]
     if len(points) >= ENOUGH:
@@ -126,12 +126,13 @@ def fit(points: list[Point]) -> tuple[float, float, float, float, float]:
     N = np.array([point.parameters for point in points], dtype=float)
     D = np.array([effective_bytes(point.text_bytes, point.corpus_bytes) for point in points])
     target = np.array([point.bits_per_byte / point.difficulty for point in points])
+    begun = 1 - np.array([missing_start(point.text_bytes) for point in points]) / target
     best, constants = np.inf, (0.0, 0.0, 0.0, 0.0, 0.0)
     for alpha, beta in exponents:
         terms = np.stack([np.ones_like(N), N**-alpha, D**-beta], axis=1) / target[:, None]
         for used in ([0, 1, 2], [0, 2], [1, 2], [2]):  # terms that would be negative are left out
-            found, *_ = np.linalg.lstsq(terms[:, used], np.ones_like(target), rcond=None)
-            error = float(np.square(terms[:, used] @ found - 1).sum())
+            found, *_ = np.linalg.lstsq(terms[:, used], begun, rcond=None)
+            error = float(np.square(terms[:, used] @ found - begun).sum())
             if found.min() >= 0 and error < best - 1e-12:
                 weights = np.zeros(3)
                 weights[used] = found
@@ -159,7 +160,8 @@ def main(argv: list[str] | None = None) -> int:
     worst = worst_now = 0.0
     for point in points:
         D = effective_bytes(point.text_bytes, point.corpus_bytes)
-        fitted = point.difficulty * (E + A * point.parameters**-alpha + B * D**-beta)
+        learnt = E + A * point.parameters**-alpha + B * D**-beta
+        fitted = point.difficulty * (learnt + missing_start(point.text_bytes))
         now = expected_bits_per_byte(point.parameters, point.text_bytes, point.corpus_bytes, point.difficulty)
         error, error_now = fitted / point.bits_per_byte - 1, now / point.bits_per_byte - 1
         worst, worst_now = max(worst, abs(error)), max(worst_now, abs(error_now))

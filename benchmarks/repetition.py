@@ -12,6 +12,7 @@ themselves go on with, as many tokens of it. Columns, over all texts:
     lines again lines of 8 characters or more that stood in the text before
     4-grams     different ones among all of 4 tokens
     names       different words a 100 words
+    cost        nats a token by which the penalties make what the files go on with less likely to the model
     nats/token  of the texts by --judge, a model that knows more than the one that is judged (same tokenizer)
 
 A good setting is one whose rows are near to those of real code; less repetition than there is no aim.
@@ -35,7 +36,7 @@ from journey import PROJECT, HelpFormatter
 sys.path.insert(0, str(PROJECT / "model"))
 
 from decoding_settings import SETTINGS, Decoding
-from sampling import log_probability
+from sampling import discouraged, log_probability
 
 if TYPE_CHECKING:
     from completion import Completer
@@ -48,6 +49,7 @@ BEGINS = re.compile(r"^(?:class|def) [^\n]*:\n", re.MULTILINE)
 LOOP_REPEATS, LOOP_TOKENS, LONGEST_UNIT = 3, 8, 100
 LINE_CHARACTERS = 8
 WORDS = re.compile(r"[^\W\d]\w*")
+NO_PENALTY = Decoding(repetition_penalty=1.0, loop_penalty=0.0)
 
 
 @dataclasses.dataclass
@@ -62,8 +64,8 @@ class Tally:
     different_grams: int = 0
     words: int = 0
     different_words: int = 0
-    nats: float = 0.0
-    tokens: int = 0
+    judged: list[tuple[float, int]] = dataclasses.field(default_factory=list)  # nats and tokens of a text
+    costs: list[tuple[float, int]] = dataclasses.field(default_factory=list)  # of the penalties, on a file
 
     def add(self, ids: list[int], text: str) -> None:
         """Count a text and its tokens."""
@@ -80,16 +82,23 @@ class Tally:
         self.different_words += len(set(words))
 
     def row(self, name: str, width: int) -> str:
-        judged = f"{self.nats / self.tokens:>12.3f}" if self.tokens else f"{'':>12}"
+        cost, judged = mean_of(self.costs, 4), mean_of(self.judged, 3)
         return (
             f"{name:<{width}}{self.texts:>7}{self.looping / max(1, self.texts):>10.1%}"
             f"{self.lines_again / max(1, self.lines):>13.1%}"
             f"{self.different_grams / max(1, self.grams):>10.1%}"
-            f"{100 * self.different_words / max(1, self.words):>8.1f}{judged}"
+            f"{100 * self.different_words / max(1, self.words):>8.1f}{cost:>9}{judged:>12}"
         )
 
 
-HEADER = f"{'texts':>7}{'looping':>10}{'lines again':>13}{'4-grams':>10}{'names':>8}{'nats/token':>12}"
+NAMES = ("texts", "looping", "lines again", "4-grams", "names", "cost", "nats/token")
+HEADER = "".join(f"{name:>{width}}" for name, width in zip(NAMES, (7, 10, 13, 10, 8, 9, 12), strict=True))
+
+
+def mean_of(sums: list[tuple[float, int]], digits: int) -> str:
+    """Nats a token over texts of which each has so many nats and tokens; nothing where there are none."""
+    tokens = sum(tokens for _, tokens in sums)
+    return f"{sum(nats for nats, _ in sums) / tokens:.{digits}f}" if tokens else ""
 
 
 def is_loop(ids: list[int]) -> bool:
@@ -130,17 +139,22 @@ def continued(completer: Completer, prompt: str, decoding: Decoding) -> str:
     return "".join(text for _, text in completer.write(samples, decoding))
 
 
-def nats_of(judge: Completer, prompt: str, text: str) -> tuple[float, int]:
-    """Sum of -ln p over the tokens of a text after its prompt, as far as the model's context reaches."""
+def nats_of(
+    judge: Completer, prompt: str, text: str, decoding: Decoding = NO_PENALTY, most: int | None = None
+) -> tuple[float, int]:
+    """Sum of -ln p over a text's first tokens after its prompt, as far as the model's context reaches.
+
+    decoding: its penalties count, as if each token had been drawn.
+    """
     prompt_ids, ids = judge.vocabulary.encode(prompt), judge.vocabulary.encode(text)
     begin = judge.model.config.bos_token_id
     read = ([] if begin is None else [begin]) + prompt_ids
-    ids = ids[: judge.model.config.n_positions - len(read)]
+    ids = ids[: judge.model.config.n_positions - len(read)][:most]
     cache = judge.model.new_cache(1, len(read) + len(ids))
     logits = judge.model.next_logits([read], cache)
     nats = 0.0
-    for token_id in ids:
-        nats -= log_probability(logits[0], token_id)
+    for place, token_id in enumerate(ids):
+        nats -= log_probability(discouraged(logits, read + ids[:place], decoding)[0], token_id)
         logits = judge.model.next_logits([[token_id]], cache)
     return nats, len(ids)
 
@@ -163,6 +177,8 @@ def main(argv: list[str] | None = None) -> int:
     width = max(len("real code"), *map(len, settings)) + 2
     print(f"{'':<{width}}{HEADER}", flush=True)
 
+    plain = [nats_of(completer, prompt, rest, most=arguments.tokens) for prompt, rest in prompts]
+
     def tallied(name: str, decoding: Decoding | None) -> None:
         tally = Tally()
         for number, (prompt, rest) in enumerate(prompts):
@@ -172,12 +188,13 @@ def main(argv: list[str] | None = None) -> int:
                     decoding, max_new_tokens=arguments.tokens, seed=arguments.seed + number
                 )
                 text = continued(completer, prompt, own)
+                nats, tokens = nats_of(completer, prompt, rest, decoding, arguments.tokens)
+                tally.costs.append((nats - plain[number][0], tokens))
             ids = completer.vocabulary.encode(text)[: arguments.tokens]
             text = b"".join(completer.vocabulary.token_bytes[i] for i in ids).decode("utf-8", "replace")
             tally.add(ids, text)
             if judge:
-                nats, tokens = nats_of(judge, prompt, text)
-                tally.nats, tally.tokens = tally.nats + nats, tally.tokens + tokens
+                tally.judged.append(nats_of(judge, prompt, text))
             if number < arguments.show:
                 print(f"--- {name}\n{prompt}{text}", flush=True)
         print(tally.row(name, width), flush=True)

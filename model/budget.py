@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from gpt2 import Shape
 from machine import Machine
-from pace import mean_pace, measure_pace
+from pace import Pace, mean_pace, measure_pace
 
 GIGABYTE = 1e9
 
@@ -28,7 +28,9 @@ LADDER = (
 )
 # Shapes between and beyond the rungs for --size: as wide as 64 times their depth, as the ladder mostly is
 SIZES = tuple((depth, depth, 64 * depth, 512 if depth < 10 else 1024) for depth in range(2, 17))
-REFERENCE = 3  # the rung that measures the machine: the largest that takes a second on two cores
+# The rungs that measure the machine, and with how many rows: on a CPU the largest that takes a second on two
+# cores; a GPU waits for its next command unless it gets more to do at a time (not yet seen on one).
+REFERENCE, GPU_REFERENCE = (3, 4), (5, 8)
 
 # A rung is taken when the budget gives it this many tokens per parameter, counted as if it used the
 # processor as well as the reference does. Fewer than the 20 of Chinchilla (Hoffmann et al. 2022), because
@@ -40,6 +42,9 @@ TOKENS_PER_PARAMETER = 3.0
 # Source of the growth: McCandlish et al. 2018; Zhang et al. 2024 ("How does critical batch size scale").
 BATCH_TOKENS = 2048
 BATCH_TOKENS_AT = 2e6  # tokens of the whole run
+
+# How often the pace is measured: again for a batch that has grown to twice the one before.
+MOST_PACES = 3
 
 # Share of a run after which all rows are whole (length_warmup.py). Measured: benchmarks/LOG.md.
 LENGTH_WARMUP = 1.0
@@ -134,19 +139,20 @@ def make_plan(wish: Wish, corpus: Corpus, machine: Machine, ranks: int = 1, *, s
         seconds = wish.seconds
         flops = 0.0
         if wish.free:
-            reference = _shape(LADDER[REFERENCE], corpus)
-            rows = BATCH_TOKENS // reference.block_size
+            rung, rows = REFERENCE if machine.device.type == "cpu" else GPU_REFERENCE
+            reference = _shape(LADDER[rung], corpus)
             operations = rows * reference.block_size * reference.flops_per_token
             flops = ranks * operations / measure_pace(reference, rows, machine).step
         budget = flops * seconds
         shape = _fit(wish, corpus, lambda rung: budget / rung.flops_per_token / rung.parameters)
         rows = _rows(wish, shape, BATCH_TOKENS_AT, ranks)
         micro_rows = room.micro_rows(shape, -(-rows // ranks))
-        pace = mean_pace(shape, micro_rows, machine, warmup)
-        for _ in range(3):  # larger batches spread what the optimisers take, so that more rows are read
-            rows_a_second = rows / pace.seconds(-(-rows // ranks))
-            rows = _rows(wish, shape, seconds * rows_a_second * shape.block_size, ranks)
-        micro_rows = room.micro_rows(shape, -(-rows // ranks))
+        for _ in range(MOST_PACES):  # a GPU takes hardly longer for more rows, so that more can be read
+            pace = mean_pace(shape, micro_rows, machine, warmup)
+            rows = _rows_of_run(wish, shape, pace, rows, ranks)
+            micro_rows = room.micro_rows(shape, -(-rows // ranks))
+            if micro_rows < 2 * pace.rows:
+                break
         steps = max(1, round(seconds / pace.seconds(-(-rows // ranks))))
     per_step, memory = pace.seconds(-(-rows // ranks)), room.needed(shape, micro_rows)
     plan = Plan(shape, rows, micro_rows, steps, seconds, per_step, memory, wish.rate, warmup)
@@ -165,7 +171,7 @@ def _fit(wish: Wish, corpus: Corpus, tokens_per_parameter: Callable[[Shape], flo
     """The shape asked for, or the largest rung for which the budget and the corpus suffice."""
     if wish.first is not None:
         return replace(wish.first, block_size=_context(wish.block_size or wish.first.block_size, corpus))
-    chosen = _shape(LADDER[REFERENCE], corpus)
+    chosen = _shape(LADDER[REFERENCE[0]], corpus)
     if wish.free:
         chosen = _shape(LADDER[0], corpus)
         for rung in (_shape(numbers, corpus) for numbers in LADDER):
@@ -216,6 +222,15 @@ def _rows(wish: Wish, shape: Shape, run_tokens: float, ranks: int) -> int:
     if wish.batch_size < ranks:
         raise BudgetError(f"--batch-size {wish.batch_size} leaves some of {ranks} processes without a row")
     return wish.batch_size
+
+
+def _rows_of_run(wish: Wish, shape: Shape, pace: Pace, rows: int, ranks: int) -> int:
+    """Sequences per step of a run by the clock, where a step of so many rows would tell how much it reads."""
+    assert wish.seconds is not None
+    for _ in range(3):  # the updates are spread over larger batches, so that these read more
+        a_second = rows / pace.seconds(-(-rows // ranks))
+        rows = _rows(wish, shape, wish.seconds * a_second * shape.block_size, ranks)
+    return rows
 
 
 @dataclass(frozen=True)

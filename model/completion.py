@@ -24,7 +24,7 @@ from continuation import Continuation
 from decoding_settings import Decoding
 from fill_in import gap_of
 from pretrained import PretrainedError
-from sampling import Array, broken_loops, penalized
+from sampling import Array, discouraged
 from sampling import sample as draw_tokens
 from valid_code import begin
 from vocabulary import Vocabulary
@@ -159,10 +159,7 @@ class Completer:
         return [self.choose_alone(logits[row : row + 1], sample, decoding) for row, sample in enumerate(rows)]
 
     def choose_alone(self, logits: Array, sample: Continuation, decoding: Decoding) -> int:
-        if decoding.repetition_penalty != 1:
-            logits = penalized(logits, sample.ids[sample.window :], decoding.repetition_penalty)
-        if decoding.loop_penalty:
-            logits = broken_loops(logits, sample.ids[sample.window :], decoding.loop_penalty)
+        logits = discouraged(logits, sample.ids[sample.window :], decoding)
         if sample.banned:
             logits = logits.copy()
             logits[:, list(sample.banned)] = -np.inf

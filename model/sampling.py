@@ -50,6 +50,15 @@ def sample_row(logits: Array, decoding: Decoding, chance: float) -> int:
         least = least * LESS_LIKELY if least > 1e-9 else 0.0
 
 
+def discouraged(logits: Array, ids: list[int], decoding: Decoding) -> Array:
+    """Logits (1, V) after these ids, with what the settings hold against tokens that repeat them."""
+    if decoding.repetition_penalty != 1:
+        logits = penalized(logits, ids, decoding.repetition_penalty)
+    if decoding.loop_penalty:
+        logits = broken_loops(logits, ids, decoding.loop_penalty)
+    return logits
+
+
 def penalized(logits: Array, ids: list[int], penalty: float) -> Array:
     """Logits (1, V) with those of these ids divided by the penalty, or multiplied where they are negative.
 

@@ -6,7 +6,7 @@ import budget
 import pace
 import pytest
 import torch
-from budget import BudgetError, Corpus, Wish, make_plan
+from budget import LADDER, TOKENS_PER_PARAMETER, BudgetError, Corpus, Wish, make_plan
 from expected_loss import effective_bytes, expected_bits_per_byte
 from gpt2 import Shape
 from machine import Machine
@@ -74,6 +74,34 @@ def test_a_batch_that_is_asked_for_is_taken_and_its_updates_are_counted() -> Non
     assert make_plan(Wish(None, 500, batch_size=7), CORPUS, MACHINE).rows == 7
     with pytest.raises(BudgetError, match="--batch-size 2 leaves some of 4 processes without a row"):
         make_plan(Wish(None, 500, batch_size=2), CORPUS, MACHINE, 4)
+
+
+def test_a_machine_that_takes_no_longer_for_more_rows_is_measured_with_the_rows_of_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fast = 100 * FLOPS
+
+    def seconds(shape: Shape, rows: int) -> float:
+        return max(0.02, rows * shape.block_size * shape.flops_per_token / fast)
+
+    def measured(shape: Shape, rows: int, machine: Machine) -> Pace:
+        return Pace(rows, seconds(shape, rows), UPDATE)
+
+    monkeypatch.setattr(pace, "measure_pace", measured)
+    monkeypatch.setattr(budget, "measure_pace", measured)
+    gpu = Machine(torch.device("mps"), torch.float16, threads=1)
+    plan = make_plan(Wish(600, None, parameters=5e6), Corpus(10**9, 4096), gpu)
+    assert plan.rows > 20
+    step = seconds(plan.shape, plan.micro_rows) * plan.rows / plan.micro_rows + UPDATE
+    assert plan.steps * step == pytest.approx(600, rel=0.1)
+    # left to itself, the dial takes the rung that is right for what the device can do when it is busy
+    chosen = make_plan(Wish(600, None), Corpus(10**9, 4096), gpu).shape
+    enough = [
+        shape
+        for shape in (Shape(*rung, 4096) for rung in LADDER)
+        if 600 * fast / shape.flops_per_token / shape.parameters >= TOKENS_PER_PARAMETER
+    ]
+    assert chosen == enough[-1]
 
 
 def test_the_forecast_falls_with_text_and_not_beyond_what_repetition_gives() -> None:

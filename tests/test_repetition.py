@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from code_generator import load
 from conftest import PROJECT, succeed
+from decoding_settings import Decoding
 from pretrained import read_pretrained
 from repetition import Tally, beginnings, is_loop, nats_of, parse_settings
 
@@ -65,6 +66,16 @@ def test_the_judge_says_what_transformers_says(model_folder: Path) -> None:
     expected = -sum(float(logits[place - 1, ids[0, place]]) for place in range(len(prompt), ids.shape[1]))
     assert tokens == ids.shape[1] - len(prompt)
     assert math.isclose(nats, expected, rel_tol=0.01)
+
+
+def test_a_penalty_costs_a_text_that_loops_and_no_other(model_folder: Path) -> None:
+    completer = load(read_pretrained(model_folder), "cpu")
+    penalty = Decoding(loop_penalty=2.0)
+    loop, code = "x = x\n" * 12, "import os\n\nfor name in range(5):\n    print(name)\n"
+    dearer = nats_of(completer, "def f():\n", loop, penalty)[0] - nats_of(completer, "def f():\n", loop)[0]
+    assert dearer > 2
+    assert nats_of(completer, "def f():\n", code, penalty) == nats_of(completer, "def f():\n", code)
+    assert nats_of(completer, "def f():\n", code, most=3)[1] == 3
 
 
 def test_the_table_has_a_row_for_real_code_and_each_setting(model_folder: Path, data_txt: Path) -> None:
