@@ -131,7 +131,7 @@ def make_plan(wish: Wish, corpus: Corpus, machine: Machine, ranks: int = 1, *, s
         tokens = wish.steps * BATCH_TOKENS
         shape = _fit(wish, corpus, lambda rung: tokens / rung.parameters)
         rows = _rows(wish, shape, tokens, ranks)
-        micro_rows = room.micro_rows(shape, -(-rows // ranks))
+        micro_rows = room.micro_rows(shape, _share(rows, ranks))
         pace = mean_pace(shape, micro_rows, machine, warmup)
         steps, seconds = wish.steps, None
     else:
@@ -146,15 +146,15 @@ def make_plan(wish: Wish, corpus: Corpus, machine: Machine, ranks: int = 1, *, s
         budget = flops * seconds
         shape = _fit(wish, corpus, lambda rung: budget / rung.flops_per_token / rung.parameters)
         rows = _rows(wish, shape, BATCH_TOKENS_AT, ranks)
-        micro_rows = room.micro_rows(shape, -(-rows // ranks))
+        micro_rows = room.micro_rows(shape, _share(rows, ranks))
         for _ in range(MOST_PACES):  # a GPU takes hardly longer for more rows, so that more can be read
             pace = mean_pace(shape, micro_rows, machine, warmup)
             rows = _rows_of_run(wish, shape, pace, rows, ranks)
-            micro_rows = room.micro_rows(shape, -(-rows // ranks))
+            micro_rows = room.micro_rows(shape, _share(rows, ranks))
             if micro_rows < 2 * pace.rows:
                 break
-        steps = max(1, round(seconds / pace.seconds(-(-rows // ranks))))
-    per_step, memory = pace.seconds(-(-rows // ranks)), room.needed(shape, micro_rows)
+        steps = max(1, round(seconds / pace.seconds(_share(rows, ranks))))
+    per_step, memory = pace.seconds(_share(rows, ranks)), room.needed(shape, micro_rows)
     plan = Plan(shape, rows, micro_rows, steps, seconds, per_step, memory, wish.rate, warmup)
     return plan if wish.steps is not None else _within_epochs(plan, corpus, wish.most_epochs)
 
@@ -224,11 +224,16 @@ def _rows(wish: Wish, shape: Shape, run_tokens: float, ranks: int) -> int:
     return wish.batch_size
 
 
+def _share(rows: int, ranks: int) -> int:
+    """The most rows that one of the ranks has."""
+    return -(-rows // ranks)
+
+
 def _rows_of_run(wish: Wish, shape: Shape, pace: Pace, rows: int, ranks: int) -> int:
     """Sequences per step of a run by the clock, where a step of so many rows would tell how much it reads."""
     assert wish.seconds is not None
     for _ in range(3):  # the updates are spread over larger batches, so that these read more
-        a_second = rows / pace.seconds(-(-rows // ranks))
+        a_second = rows / pace.seconds(_share(rows, ranks))
         rows = _rows(wish, shape, wish.seconds * a_second * shape.block_size, ranks)
     return rows
 

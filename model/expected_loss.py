@@ -18,8 +18,8 @@ import math
 REPETITION_HALF_LIFE = 15.4
 
 # From three runs on the code that every machine has, of 7 and 18 MB of text, which leave one of the five
-# free: E is put at what leaves long runs room. By these, three minutes on other packages come out 2 % too
-# high (benchmarks/LOG.md).
+# free: E is put at what leaves long runs room. By these, 3, 10 and 30 minutes on other packages come out
+# within 3.1 % (benchmarks/LOG.md).
 E, A, ALPHA, B, BETA = 0.30, 33.0, 0.34, 13.76, 0.199
 
 # A run of less than a minute ends before the power law begins: bits per byte too many, and after how much

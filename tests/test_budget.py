@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import budget
 import pace
 import pytest
@@ -18,13 +20,19 @@ FLOPS = 4e11  # of the pretended machine, per second
 UPDATE = 0.01  # seconds of the pretended optimisers, per step
 
 
-@pytest.fixture(autouse=True)
-def pretended_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+def pretend(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[Shape, int], float]) -> None:
+    """Have gradients of so many rows measured as these seconds."""
+
     def measured(shape: Shape, rows: int, machine: Machine) -> Pace:
-        return Pace(rows, rows * shape.block_size * shape.flops_per_token / FLOPS, UPDATE)
+        return Pace(rows, seconds(shape, rows), UPDATE)
 
     for module in (budget, pace):
         monkeypatch.setattr(module, "measure_pace", measured)
+
+
+@pytest.fixture(autouse=True)
+def pretended_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, lambda shape, rows: rows * shape.block_size * shape.flops_per_token / FLOPS)
 
 
 @pytest.mark.parametrize(
@@ -84,11 +92,7 @@ def test_a_machine_that_takes_no_longer_for_more_rows_is_measured_with_the_rows_
     def seconds(shape: Shape, rows: int) -> float:
         return max(0.02, rows * shape.block_size * shape.flops_per_token / fast)
 
-    def measured(shape: Shape, rows: int, machine: Machine) -> Pace:
-        return Pace(rows, seconds(shape, rows), UPDATE)
-
-    monkeypatch.setattr(pace, "measure_pace", measured)
-    monkeypatch.setattr(budget, "measure_pace", measured)
+    pretend(monkeypatch, seconds)
     gpu = Machine(torch.device("mps"), torch.float16, threads=1)
     plan = make_plan(Wish(600, None, parameters=5e6), Corpus(10**9, 4096), gpu)
     assert plan.rows > 20
