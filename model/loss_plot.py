@@ -33,10 +33,11 @@ def loss_plot(rows: list[dict[str, Any]], title: str, subtitle: str, held_out: f
         style = "o-" if len(points) > 1 else "o"
         axes.plot(*zip(*points, strict=True), style, color=HELD_OUT, markersize=6, linewidth=1.5,
                   label="held-out files", clip_on=False, zorder=5)  # fmt: skip
+        is_lowest = bool(smooth) and points[-1][1] < smooth[-1]  # then the training curve is just above
         figure_of_merit = axes.annotate(
             f"{points[-1][1]:.3f}",
             points[-1],
-            xytext=(-4, 12),
+            xytext=(-4, -20 if is_lowest else 12),
             textcoords="offset points",
             ha="right",
             color=HELD_OUT,
