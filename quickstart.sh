@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # From nothing to Python code written by a model that was trained on this machine, in one command:
 #
-#   bash quickstart.sh                 the six stages on the Python code that is on this machine already
+#   bash quickstart.sh                 the six stages on the Python code of this machine
 #   bash quickstart.sh --minutes 30    train for longer
 #   bash quickstart.sh --max-mb 10     collect less
 #
-# Needs Python 3.11 or newer and git; no token, no account, and no network once the packages are installed.
+# Needs Python 3.11 or newer and git. It needs no token, no account, and once the packages are installed no network.
 # Reads the standard library and the installed packages; writes repos/, data.txt, tokenizer/ and GPyT/ in the
-# current directory. Run again, it goes on where it was and repeats nothing that is finished.
+# current directory. Run it again: it continues where it was and repeats nothing that is finished.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
@@ -35,7 +35,7 @@ while [ $# -gt 0 ]; do
     esac
 done
 
-# .quickstart says that what lies here was made by an earlier run of this script.
+# .quickstart marks a folder whose contents an earlier run of this script made.
 if [ ! -e .quickstart ]; then
     for output in repos data.txt data.ledger.jsonl data.summary.json tokenizer GPyT; do
         if [ -e "$output" ] || [ -L "$output" ]; then
@@ -49,16 +49,16 @@ fi
 cat << EOF
 GPyT: a model of Python code, trained from scratch on this machine
 
-  reads   the Python source that is here already: the standard library and the installed packages, $max_mb MB
+  reads   the Python source on this machine: the standard library and the installed packages, $max_mb MB
   writes  repos/, data.txt, tokenizer/ and GPyT/ in $PWD
-  takes   $minutes minutes of training and about 2 more for the other stages, after the installation
-  needs   0.5 GB of disk for these, 2 GB for the packages (torch is most of it); at most 6 GB of memory
+  takes   $minutes minutes of training, 2 for the other stages and 1 for the packages: 7 minutes in all by default
+  needs   2 GB of disk (6 GB with an NVIDIA GPU, for torch's CUDA build) and 4 GB of free memory
 
 EOF
 use_environment requirements.txt
 : > .quickstart
 
-# From the project's folder the commands are those of the README to the letter; from elsewhere the path is in front.
+# In the project's folder the commands are those of the README; elsewhere the project's path stands before each script.
 scripts=
 [ "$PWD" -ef "$GPYT_HOME" ] || scripts=$GPYT_HOME/
 
@@ -66,7 +66,8 @@ stage() {
     announce "python $(printf '%q ' "$@" | sed 's/ $//')"
     python "$@" || {
         code=$?
-        [ $code -eq 130 ] && echo "interrupted: run the same command again to go on from here" >&2
+        [ $code -ne 3 ] || return 0 # finished; what is missing is named above
+        [ $code -ne 130 ] || echo "interrupted: run the same command again to continue from here" >&2
         exit $code
     }
 }
@@ -77,13 +78,29 @@ stage "${scripts}preprocess/data_cleaner.py"
 stage "${scripts}preprocess/data_preprocess.py"
 stage "${scripts}preprocess/tokenizer.py" -t ${budget[@]+"${budget[@]}"}
 stage "${scripts}model/train.py" ${training[@]+"${training[@]}"}
-stage "${scripts}model/code_generator.py" --prompt "class Stack:" --seed 7
+
+# The last line of its table: the model's bits per byte beside those of the best compressor on the same files.
+announce "python ${scripts}model/evaluate.py --parts read"
+headline=$(python "${scripts}model/evaluate.py" --parts read | tail -n 1) || {
+    code=$?
+    if [ $code -eq 130 ]; then
+        echo "interrupted: run the same command again to continue from here" >&2
+        exit $code
+    fi
+    [ $code -eq 3 ] || headline= # the model can be used all the same; what was wrong stands above
+}
+# A beginning as it stands in many of the files that the model has learnt from
+stage "${scripts}model/code_generator.py" --best --samples 16 --max-new-tokens 64 --temperature 0.6 --seed 7 \
+    --prompt $'class Stack:\n    """A stack of items."""\n\n    def __init__(self, items):\n'
 
 minutes_taken=$(((SECONDS + 30) / 60))
 cat << EOF
 
-That was written by the model in $PWD/GPyT, trained just now. All of it took $minutes_taken min.
-Its figures are in GPyT/README.md, its learning curve in GPyT/loss.png.
+What follows the prompt's four lines is the best of 16 samples of the model in $PWD/GPyT, trained just now.
+All of it took $minutes_taken min.
+${headline:+On code that it has not learnt from: $headline
+Where its bits go, and a file token by token: $PWD/GPyT/scores.html
+}Its figures are in GPyT/README.md, its learning curve in GPyT/loss.png.
 
 Next, write with it:
   ${VIRTUAL_ENV:+$([ "$VIRTUAL_ENV" = "$GPYT_HOME/.venv" ] && echo ". $VIRTUAL_ENV/bin/activate && ")}python ${scripts}model/code_generator.py

@@ -3,13 +3,17 @@
     python benchmarks/always_valid.py --model GPyT --data data.txt --samples 1000
     python benchmarks/always_valid.py --random-weights --samples 300
 
-Half of the prompts are empty, half are held-out files cut at random places. Prints for each way of writing:
-texts that do not compile; "kept", the tokens that stand in the texts of all that were written, those included
-that were refused at once, taken back later or cut off at the end; the share of those that took a pass through
-the model ("of passes"); passes for each token that stands; texts that ended before their number of tokens was
-reached though no end of text was written. Without the judge, what stands before the first line that no valid
-program could contain is what counts as kept. Then why tokens were lost. With --log each text is a line of
-JSON, and a run that was interrupted goes on after the last of them.
+Half of the prompts are empty, half are held-out files cut at random places. The columns, with the judge
+and without it:
+
+    invalid       texts that do not compile
+    kept          tokens in the finished texts, of all that were written (also those refused or taken back)
+    of passes     the same, of all passes through the model
+    passes/token  passes for each token that is kept
+    early         texts that are too short although the model did not end them
+
+Without the judge, a token counts as kept if it stands before the first line that is not Python. Then it
+prints why tokens were lost. With --log each text is a line of JSON; an interrupted run continues after them.
 """
 
 from __future__ import annotations
@@ -29,8 +33,8 @@ from journey import PROJECT, HelpFormatter
 sys.path.insert(0, str(PROJECT / "model"))
 
 if TYPE_CHECKING:
-    from completion import Completer
-    from continuation import Continuation
+    from generation.completer import Completer
+    from generation.sample import Sample
 
 MOST_BYTES = 40_000  # of a prompt: only its last 256 or 1,024 tokens are read anyway
 
@@ -87,54 +91,52 @@ def held_out_files(data: Path) -> list[str]:
 
 def prompts(files: list[str], count: int, seed: int) -> Iterator[str]:
     """Every other one empty, every other one a held-out file up to a random place."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     for number in range(count):
-        text = chance.choice(files)
-        yield text[: chance.randrange(len(text))] if number % 2 else ""
+        text = rng.choice(files)
+        yield text[: rng.randrange(len(text))] if number % 2 else ""
 
 
 def load(folder: Path, random_weights: bool) -> Completer:
     """As code_generator.py loads it, or its shape with other weights."""
-    import code_generator
     import numpy as np
-    from completion import Completer
-    from inference import GPT2
-    from pretrained import load_weights, read_pretrained
+
+    from generation.completer import Completer, load_completer
+    from inference.cpu_engine import CpuEngine
+    from pretrained.load import load_weights, read_pretrained
 
     pretrained = read_pretrained(folder)
     if not random_weights:
-        return code_generator.load(pretrained, "cpu")
-    chance = np.random.default_rng(0)
+        return load_completer(pretrained, "cpu")
+    rng = np.random.default_rng(0)
     weights = {
-        name: chance.standard_normal(weight.shape, np.float32) * np.float32(0.3)
-        if weight.ndim == 2
-        else weight
+        name: rng.standard_normal(weight.shape, np.float32) * np.float32(0.3) if weight.ndim == 2 else weight
         for name, weight in load_weights(pretrained).items()
     }
-    return Completer(GPT2(pretrained.config, weights), pretrained.vocabulary)
+    return Completer(CpuEngine(pretrained.config, weights), pretrained.vocabulary)
 
 
-def share_before_first_error(prompt: str, sample: Continuation) -> float:
-    """How much of a text, in characters, stands before the first line that is not Python."""
-    from valid_code import begin, judge
+def share_before_first_error(prompt: str, sample: Sample) -> float:
+    """The share of a text, in characters, before the first line that is not Python."""
+    from python_syntax.judge import accept_line, accept_prompt
 
-    standing = begin(prompt)
+    accepted = accept_prompt(prompt)
     text = prompt + sample.text
     place = text.find("\n", len(prompt))
     while place >= 0:
-        judged = judge(text[: place + 1], standing)
+        judged = accept_line(text[: place + 1], accepted)
         if judged is None:
             break
-        standing = judged
+        accepted = judged
         place = text.find("\n", place + 1)
-    return (standing.end - len(prompt)) / max(1, len(sample.text)) if place >= 0 else 1.0
+    return (accepted.end - len(prompt)) / max(1, len(sample.text)) if place >= 0 else 1.0
 
 
 def write_one(completer: Completer, prompt: str, tokens: int, seed: int, valid: bool) -> dict[str, Any]:
     """What became of one text, for a Tally and a line of the log."""
-    from continuation import CUT_OFF
-    from decoding_settings import Decoding
-    from python_parser import is_complete
+    from generation.sample import CUT_OFF
+    from inference.decoding import Decoding
+    from python_syntax.compiler import is_complete
 
     decoding = Decoding(max_new_tokens=tokens, seed=seed, valid=valid)
     started = time.process_time()
@@ -142,8 +144,8 @@ def write_one(completer: Completer, prompt: str, tokens: int, seed: int, valid: 
     for _ in completer.write(samples, decoding):
         pass
     seconds = time.process_time() - started
-    lost = {why: count for why, count in sample.taken_back.items() if count}
-    cut = sample.taken_back[CUT_OFF]
+    lost = {reason: count for reason, count in sample.rejected_tokens.items() if count}
+    cut = sample.rejected_tokens[CUT_OFF]
     kept: float = sample.tokens - cut
     if not valid:
         kept *= share_before_first_error(prompt, sample)
@@ -154,7 +156,7 @@ def write_one(completer: Completer, prompt: str, tokens: int, seed: int, valid: 
         "early": int(sample.tokens < tokens and not sample.ended),
         "written": sample.tokens - cut + sum(lost.values()),
         "kept": kept,
-        "passes": sample.passes,
+        "passes": sample.window.passes,
         "seconds": round(seconds, 4),
         "lost": lost,
         "text": sample.text,
@@ -162,7 +164,7 @@ def write_one(completer: Completer, prompt: str, tokens: int, seed: int, valid: 
 
 
 def logged(log: Path | None) -> dict[tuple[int, bool], dict[str, Any]]:
-    """The texts of an earlier run, by seed and way of writing; half a line at its end is none."""
+    """The texts of an earlier run, by seed and way of writing; an unfinished last line is left out."""
     texts = {}
     if log and log.is_file():
         for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
@@ -180,10 +182,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tokens", type=int, default=200, help="tokens of each")
     parser.add_argument("--seed", type=int, default=0, help="of prompts and texts")
     parser.add_argument(
-        "--random-weights", action="store_true", help="of the model's shape instead of its own"
+        "--random-weights", action="store_true", help="use random weights of the model's shape"
     )
     parser.add_argument(
-        "--log", type=Path, help="a line of JSON for each text; goes on with one that is there"
+        "--log", type=Path, help="write a line of JSON for each text; an existing log is continued"
     )
     parser.add_argument("--judged-only", action="store_true", help="leave out the texts without the judge")
     arguments = parser.parse_args(argv)

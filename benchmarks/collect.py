@@ -31,21 +31,22 @@ from functools import partial
 from pathlib import Path
 
 import psutil
+
 from journey import PROJECT, HelpFormatter
 
 for folder in ("data_collector", "tests"):
     sys.path.insert(0, str(PROJECT / folder))
 
-from collection import Collection  # noqa: E402
-from collection_format import FoundRepository, Request, timestamp  # noqa: E402
+from cloning.clone import PARTIAL_CLONE_KB, Cloner  # noqa: E402
+from cloning.git_environment import git_environment  # noqa: E402
+from collecting.github_run import GitHubRun, Options  # noqa: E402
+from collection.record import Collection  # noqa: E402
+from collection.request import Request, SearchQuery, Span, timestamp  # noqa: E402
+from collection.search_record import FoundRepository  # noqa: E402
 from git_stand_in import Tree, git, make_repository  # noqa: E402
-from github_api import GitHub, Hooks, Page  # noqa: E402
-from github_collecting import GitHubCollecting, Options  # noqa: E402
-from github_search import search  # noqa: E402
 from github_stand_in import Fault, GitHubStandIn, moment, stamp  # noqa: E402
-from repo_cloning import PARTIAL_CLONE_KB, Cloner  # noqa: E402
-from safe_git import git_environment  # noqa: E402
-from search_query import SearchQuery, Span  # noqa: E402
+from search.date_windows import search  # noqa: E402
+from search.github_api import GitHub, Hooks, Page  # noqa: E402
 
 QUERY = SearchQuery("language:Python")
 MONTH = moment("2024-03-01T00:00:00Z")
@@ -245,7 +246,7 @@ class GeneratedListing(GitHub):
         super().__init__("http://127.0.0.1:1", None, Hooks(no_wait))
         self._on_request = on_request
 
-    def page(self, query: str, number: int) -> Page:
+    def page(self, query: str, number: int, sort: str = "updated") -> Page:
         """As many repositories as the range has seconds; 1,000 are shown."""
         self.requests += 1
         created = query.split("created:")[1].split(" ")[0]
@@ -292,10 +293,10 @@ def measure_memory(repositories: int) -> None:
     request = Request(github.host, (QUERY,), timestamp(MONTH), timestamp(MONTH + repositories - 1))
     try:
         with Collection(folder / "repos") as collection:
-            run = GitHubCollecting(collection, request, Options(is_plan=True))
-            run.search_with(github)
+            run = GitHubRun(collection, request, Options(is_plan=True))
+            run.searching.search(github)
             report(MONTH + repositories)
-            listed = sum(tally.repositories for tally in collection.tally(request).values())
+            listed = sum(tally.repositories for tally in collection.tally.of(request).values())
             print(f"{listed:,} recorded with {github.requests:,} searches; memory must not grow with them")
     finally:
         shutil.rmtree(folder)

@@ -1,11 +1,11 @@
-"""Those who take part in benchmarks/generate.py: each a process of its own that writes when it is told to.
+"""The contenders of benchmarks/generate.py: each runs in a process of its own and writes when asked.
 
     python benchmarks/contenders.py transformers --model GPyT --threads 1     # generate.py does this
 
-Reads a JSON object a line, {"prompt": "import os\n", "tokens": 200}, and answers with one: the greedy tokens'
-ids, how many of them stay in the text, CPU seconds and seconds on the clock, milliseconds to the first
-token, to the first text that is shown, and the peak of the process's memory so far, in bytes. None of them
-takes the end-of-text token for the end, but the whole generator.
+Reads one JSON object a line, {"prompt": "import os\n", "tokens": 200}, and answers each with another: the
+ids of the greedy tokens, how many of them stay in the text, CPU seconds, seconds on the clock, milliseconds
+to the first token and to the first text that is shown, and the peak of the process's memory so far, in bytes.
+Only the whole generator stops at the end-of-text token.
 """
 
 from __future__ import annotations
@@ -29,25 +29,29 @@ from journey import PROJECT, HelpFormatter
 sys.path.insert(0, str(PROJECT / "model"))
 
 if TYPE_CHECKING:
-    from inference import LanguageModel
-    from pretrained import Pretrained
+    from inference.language_model import LanguageModel
+    from pretrained.load import Pretrained
 
-# Our own ways of computing a token, by the bits of a weight; the first, which is torch's float32, is the one
-# that the others are compared with.
+# Our engines, by the bits of a weight; the others are compared with the first, torch in float32.
 PRECISIONS = {"fp32": 32, "int16": 16, "int8": 8}
 
 
 def load_in(pretrained: Pretrained, bits: int) -> LanguageModel:
-    """The folder's model with so many bits a weight."""
+    """The model with so many bits a weight."""
     if bits == 32:
         import torch
-        from torch_inference import TorchGPT2, load_tensors
 
-        return TorchGPT2(pretrained.config, load_tensors(pretrained, torch.device("cpu"), torch.float32))
-    from inference import GPT2
-    from pretrained import load_weights
+        from inference.torch_engine import TorchEngine
+        from pretrained.load import load_tensors
 
-    return GPT2(pretrained.config, load_weights(pretrained), bits)
+        return TorchEngine(
+            pretrained.config,
+            load_tensors(pretrained.weight_files, pretrained.config, torch.device("cpu"), torch.float32),
+        )
+    from inference.cpu_engine import CpuEngine
+    from pretrained.load import load_weights
+
+    return CpuEngine(pretrained.config, load_weights(pretrained), bits)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,14 +77,14 @@ class Writer:
     """What a contender does with a prompt; `write` is what is timed."""
 
     def __init__(self, folder: Path, threads: int) -> None:
-        from pretrained import read_pretrained
+        from pretrained.load import read_pretrained
 
         self.pretrained = read_pretrained(folder)
         self.vocabulary = self.pretrained.vocabulary
         self.threads = threads
 
     def context(self, prompt: str) -> Ids:
-        return [self.pretrained.config.bos_token_id or 0, *self.vocabulary.encode(prompt)]
+        return [self.vocabulary.begin_id or 0, *self.vocabulary.encode(prompt)]
 
     def read(self, prompt: str) -> Any:
         """What `write` takes: here the ids."""
@@ -98,7 +102,7 @@ class Writer:
         return len(written)
 
     def milliseconds_to_text(self, prompt: Any, tokens: int) -> float | None:
-        """Until something can be shown, where that is not the first token."""
+        """Until the first text can be shown; None if that is the first token."""
         return None
 
 
@@ -149,20 +153,20 @@ class OurPass(Writer):
 
 
 class Generator(Writer):
-    """All that code_generator.py does, loaded as it loads itself; ends with the end-of-text token."""
+    """All that code_generator.py does, loaded in the same way; stops at the end-of-text token."""
 
     def __init__(self, folder: Path, threads: int, *, valid: bool) -> None:
         super().__init__(folder, threads)
-        from code_generator import load
+        from generation.completer import load_completer
 
-        self.completer = load(self.pretrained, "cpu")
+        self.completer = load_completer(self.pretrained, "cpu")
         self.valid = valid
 
     def read(self, prompt: str) -> str:
         return prompt
 
     def pieces(self, prompt: str, tokens: int) -> tuple[Any, Iterator[tuple[int, str]]]:
-        from decoding_settings import Decoding
+        from inference.decoding import Decoding
 
         decoding = Decoding(max_new_tokens=tokens, temperature=0, loop_penalty=0, valid=self.valid)
         [sample] = samples = self.completer.start(prompt, decoding)
@@ -175,11 +179,11 @@ class Generator(Writer):
         return sample
 
     def ids(self, written: Any) -> Ids:
-        """The text is what counts, and where the prompt's last token is written again, other tokens."""
+        """None: the text counts, whose tokens differ where the prompt's last token is written again."""
         return []
 
     def kept(self, written: Any) -> int:
-        """The tokens of what the model has written and what is printed of it."""
+        """How many tokens of what the model wrote are printed."""
         stays = os.path.commonprefix([written.raw, written.text])  # noqa: RUF071 (of characters)
         return len(self.vocabulary.encode(stays))
 
@@ -204,7 +208,7 @@ class CTranslate2(Writer):
         return [self.vocabulary.tokenizer.id_to_token(token_id) for token_id in self.context(prompt)]
 
     def write(self, prompt: list[str], tokens: int) -> Ids:
-        end = self.vocabulary.never_written[:1]  # a special token of no meaning, else it takes the real one
+        end = self.vocabulary.never_written[:1]  # an unused special token: it would stop at the real one
         [result] = self.generator.generate_batch(
             [prompt], max_length=tokens, include_prompt_in_result=False, end_token=end
         )
@@ -213,7 +217,7 @@ class CTranslate2(Writer):
 
 
 class LlamaCpp(Writer):
-    """llama_cpp.Llama on a GGUF file that export.py wrote; nothing of the last prompt is kept."""
+    """llama_cpp.Llama on a GGUF file that export.py wrote; forgets the last prompt."""
 
     def __init__(self, folder: Path, threads: int, *, export: Path) -> None:
         super().__init__(folder, threads)
@@ -221,7 +225,7 @@ class LlamaCpp(Writer):
 
         self.model: Any = Llama(
             str(export),
-            n_ctx=self.pretrained.config.n_positions,
+            n_ctx=self.pretrained.config.block_size,
             n_threads=threads,
             n_threads_batch=threads,
             verbose=False,
@@ -233,7 +237,7 @@ class LlamaCpp(Writer):
 
 
 def contenders(folder: Path, exports: Path, threads: int) -> dict[str, Callable[[], Writer]]:
-    """How each is made, by its name, in the order of the table; without the packages that are not there."""
+    """How each contender is made, by name, in the table's order; without those whose package is missing."""
     made: dict[str, Callable[[], Writer]] = {"transformers": partial(Transformers, folder, threads)}
     for name, bits in PRECISIONS.items():
         made[f"GPyT {name}, pass alone"] = partial(OurPass, folder, threads, bits)
@@ -252,7 +256,7 @@ def contenders(folder: Path, exports: Path, threads: int) -> dict[str, Callable[
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had; getrusage would count its parent's before it."""
+    """The most memory that this process has had; getrusage would include its parent's."""
     status = Path("/proc/self/status")
     if status.exists():
         [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
@@ -288,7 +292,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args(argv)
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # what libraries print goes to standard error
     writer = contenders(arguments.model, arguments.exports, arguments.threads)[arguments.name]()
     for line in sys.stdin:
         print(json.dumps(answer(writer, **json.loads(line))), file=answers, flush=True)

@@ -1,11 +1,11 @@
-"""Are copies of the training data found, are only they marked, and what does that cost?
+"""Are all copies of the training data found, is anything else marked, and what does that cost?
 
     python benchmarks/copied_spans.py
     python benchmarks/copied_spans.py --data data.txt --tokenizer tokenizer --spans 2000
 
-Builds sources.index of the training split as train.py does and plants runs of training files, at random
-places, in text of held-out files. Then looks up text of held-out files as it is and holds every mark against
-the training data itself. CPU seconds of this process, the tokens read from the cache of the disk.
+Builds sources.index of the training split as train.py does, and plants runs of training files at random
+places in text of held-out files. Then looks up unchanged text of held-out files and checks every mark against
+the training data itself. Times are CPU seconds of this process, with the tokens in the disk's cache.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "model"))
 
-from attribution import Attribution
-from copied_runs import MOST_PLACES, Run, SourceIndex
-from model_folder import cache_of
-from source_index import SPAN, write_index
-from token_dataset import TokenDataset, TokenSplit, encode_corpus
 from tokenizers import Tokenizer
-from vocabulary import Vocabulary
+
+from attribution.copies import MOST_PLACES, Attribution, Run, SourceIndex
+from attribution.index import SPAN, write_index
+from data_loading.corpus_tokens import encode_corpus
+from data_loading.token_file import TokenDataset, TokenSplit
+from pretrained.corpus_files import cache_of
+from pretrained.vocabulary import Vocabulary
 
 AROUND = 70  # tokens of held-out text before and after a planted run: with it, about 200
 TEXT = 200  # tokens of a completion
@@ -96,7 +97,7 @@ def plant(
 
 
 def negatives(dataset: TokenDataset, index: SourceIndex, count: int, random: np.random.Generator) -> None:
-    """Print how much of held-out text is marked, and which marks the training data does not bear out."""
+    """Print how much of held-out text is marked, and how many marks the training data disproves."""
     marks = false = near = marked = 0
     for _ in range(count):
         _, text = piece(dataset.held_out, TEXT, random)
@@ -119,7 +120,7 @@ def negatives(dataset: TokenDataset, index: SourceIndex, count: int, random: np.
 
 
 def longest_copy(run: NDArray[np.int64], split: TokenSplit, document: int) -> int:
-    """The tokens of the longest part of a run that a document has, by the training data itself."""
+    """Tokens of the longest part of a run that stands in a document, by the training data itself."""
     tokens = np.array(split.tokens[split.starts[document] :][: split.lengths[document]], np.int64)
     longest, lengths = 0, np.zeros(len(tokens) + 1, np.int64)
     for token in run:
@@ -129,7 +130,7 @@ def longest_copy(run: NDArray[np.int64], split: TokenSplit, document: int) -> in
 
 
 def texts(dataset: TokenDataset, index: SourceIndex, tokenizer: Path, random: np.random.Generator) -> None:
-    """Print what a completion costs from its characters on, and the first time, when the file is mapped."""
+    """Print the time to name the copies in a completion's text; the first lookup maps the file as well."""
     vocabulary = Vocabulary(Tokenizer.from_file(str(tokenizer / "tokenizer.json")), frozenset(), 0)
     attribution = Attribution([SourceIndex(index.path, "")], vocabulary)
     seconds = []
@@ -147,7 +148,7 @@ def texts(dataset: TokenDataset, index: SourceIndex, tokenizer: Path, random: np
 
 
 def piece(split: TokenSplit, length: int, random: np.random.Generator) -> tuple[int, NDArray[np.int64]]:
-    """A run of so many tokens within a document drawn at random, and the document."""
+    """A document drawn at random, and so many tokens in a row from it."""
     while True:
         document = int(random.integers(len(split.lengths)))
         room = int(split.lengths[document]) - 1 - length
@@ -157,7 +158,7 @@ def piece(split: TokenSplit, length: int, random: np.random.Generator) -> tuple[
 
 
 def peak_megabytes() -> float:
-    """Memory resident at most, so far."""
+    """The peak of this process's memory so far."""
     scale = 1e6 if sys.platform == "darwin" else 1e3
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 

@@ -1,13 +1,14 @@
-"""All pairs of similar files, by every shingle of every file: the truth that near_duplicates.py estimates."""
+"""All pairs of similar files, from every shingle of every file: what near_duplicates.py estimates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from near_duplicates import ALONE, UNCERTAIN, bands_in_common
 from numpy.typing import NDArray
-from signatures import jaccard
+
+from corpus.near_duplicates import ALONE, UNCERTAIN, bands_in_common
+from documents.fingerprints import jaccard
 
 Pairs = dict[tuple[int, int], float]  # (smaller number, larger number) -> similarity
 
@@ -15,7 +16,7 @@ Pairs = dict[tuple[int, int], float]  # (smaller number, larger number) -> simil
 def similar_pairs(shingles: Sequence[NDArray[np.uint64]], threshold: float) -> Pairs:
     """The pairs whose exact Jaccard similarity is at least the threshold. shingles: a set of each file.
 
-    Takes memory and time in proportion to the pairs of files that share a shingle, counted once for each.
+    Memory and time grow with the pairs of files that share a shingle, counted once for each shingle.
     """
     sizes = np.array([len(each) for each in shingles])
     owners = np.repeat(np.arange(len(shingles)), sizes)
@@ -45,7 +46,7 @@ def similar_pairs(shingles: Sequence[NDArray[np.uint64]], threshold: float) -> P
 def found_pairs(
     signatures: NDArray[np.uint32], shingles: Sequence[NDArray[np.uint64]], threshold: float
 ) -> Pairs:
-    """The pairs that the stage finds: agreeing in a band, and similar by estimate or, in doubt, exactly."""
+    """The pairs that the stage finds: equal in a band, and similar by estimate or, if uncertain, exactly."""
     groups, _, _ = bands_in_common(signatures)
     pairs: Pairs = {}
     for band in groups:
@@ -65,7 +66,7 @@ def found_pairs(
 
 
 def losers_by_pairs(number: int, pairs: Pairs) -> set[int]:
-    """The files to drop, the best file first, where each is compared with the better ones that are kept."""
+    """The files to drop if each is compared with the better ones that are kept; the best file comes first."""
     better: dict[int, list[int]] = {}
     for first, second in pairs:
         better.setdefault(second, []).append(first)

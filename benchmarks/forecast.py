@@ -4,10 +4,10 @@
     python benchmarks/forecast.py --fit                                    # the points that are there already
     python benchmarks/forecast.py --points 2x128:1M 4x256:3M --threads 1   # layers x width : tokens
 
-Each point is a whole run of `model/train.py --steps` with that shape and the context that the dial gives it;
-its held-out bits per byte do not depend on how fast the machine is, so a shared one serves as well. They are
-kept in --record, one JSON object a line, and not run twice. Prints each with what the fit and the constants
-of now say of it, the largest errors, and the constants for model/expected_loss.py.
+Each point is a whole run of `model/train.py --steps` with that shape and the context of its preset. Its
+held-out bits per byte do not depend on the speed of the machine, so a shared one will do. The points are kept
+in --record, one JSON object a line, and not run twice. Prints each beside what the fit and the present
+constants say of it, the largest errors, and the constants for model/training/plan.py.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from journey import PROJECT, HelpFormatter
 from run_length import length_options
 
 sys.path.insert(0, str(PROJECT / "model"))
-from expected_loss import effective_bytes, expected_bits_per_byte, missing_start
+from training.plan import effective_bytes, expected_bits_per_byte, missing_start
 
 POINTS = (
     *("2x128:1M", "2x128:2M", "2x128:5M", "2x192:2M", "2x192:4M", "2x192:8M"),
@@ -38,7 +39,7 @@ ENOUGH = 9  # points for five constants
 
 @dataclass(frozen=True)
 class Point:
-    """One run: what it was given and what it came to."""
+    """One run: its shape, its data and its result."""
 
     n_layer: int
     n_embd: int
@@ -47,7 +48,7 @@ class Point:
     text_bytes: int
     corpus_bytes: int
     bits_per_byte: float
-    difficulty: float  # tokens per byte of the held-out sample, relative to the corpus
+    difficulty: float  # of the held-out sample, relative to whole files of the corpus
 
 
 def parse_point(text: str) -> tuple[int, int, float]:
@@ -108,17 +109,17 @@ def run_point(options: argparse.Namespace, n_layer: int, n_embd: int, tokens: fl
 
 
 def context_of(n_layer: int, n_embd: int) -> int:
-    """The context that the dial gives a shape; 256 where it is none of its rungs."""
-    from budget import LADDER
+    """The context of the preset with this shape; 256 if there is none."""
+    from training.plan import PRESETS
 
-    return next((context for *shape, context in LADDER if shape[::2] == [n_layer, n_embd]), 256)
+    return next((context for *shape, context in PRESETS if shape[::2] == [n_layer, n_embd]), 256)
 
 
 def fit(points: list[Point]) -> tuple[float, float, float, float, float]:
     """(E, A, alpha, B, beta) of E + A / N^alpha + B / D^beta with the least squared relative error.
 
-    None of the terms is negative, and what a run of seconds lacks counts as it is now. The exponents are
-    those of Hoffmann et al. 2022 (section 3.3, approach 3), unless there are points enough for a grid.
+    No term is negative, and the excess of short runs is taken from the present constants. The exponents are
+    those of Hoffmann et al. 2022 (section 3.3, approach 3), unless the points suffice for a grid.
     """
     exponents = [(0.34, 0.28)]
     if len(points) >= ENOUGH:
@@ -130,7 +131,7 @@ def fit(points: list[Point]) -> tuple[float, float, float, float, float]:
     best, constants = np.inf, (0.0, 0.0, 0.0, 0.0, 0.0)
     for alpha, beta in exponents:
         terms = np.stack([np.ones_like(N), N**-alpha, D**-beta], axis=1) / target[:, None]
-        for used in ([0, 1, 2], [0, 2], [1, 2], [2]):  # terms that would be negative are left out
+        for used in ([0, 1, 2], [0, 2], [1, 2], [2]):  # without the terms that would be negative
             found, *_ = np.linalg.lstsq(terms[:, used], begun, rcond=None)
             error = float(np.square(terms[:, used] @ found - begun).sum())
             if found.min() >= 0 and error < best - 1e-12:
@@ -168,7 +169,7 @@ def main(argv: list[str] | None = None) -> int:
         figures = f"{fitted:>8.3f}{error:>+8.1%}{now:>8.3f}{error_now:>+8.1%}"
         shape = f"{point.n_layer}x{point.n_embd}"
         print(f"{shape:>8}{point.parameters:>12,}{point.tokens:>12,}{point.bits_per_byte:>10.3f}{figures}")
-    print(f"largest error {worst:.1%}, with the constants of now {worst_now:.1%}")
+    print(f"largest error {worst:.1%}, with the present constants {worst_now:.1%}")
     print(f"E, A, ALPHA, B, BETA = {E:.4g}, {A:.4g}, {alpha:.2f}, {B:.4g}, {beta:.2f}")
     return 0
 

@@ -2,10 +2,10 @@
 
     python benchmarks/frontier.py --data data.txt --tokenizer tokenizer --minutes 3 10 30
 
-All are scored on the same whole held-out files, those of benchmarks/train_against.py, whose figures of other
-programs (--seconds 180, 600, 1800) stand beside these. Prints a row for each: the shape, tokens, bits per
-byte, and how far the forecast was off on the files that train.py measures itself. Runs that are there in
---work are not made again; on a machine that does something else the figures are too high.
+All are scored on the same whole held-out files as in benchmarks/train_against.py, so that its figures for
+other programs (--seconds 180, 600, 1800) can be compared. Prints a row for each: the shape, tokens, bits per
+byte, and the error of the forecast on the files that train.py measures itself. Runs that are finished in
+--work are not repeated. On a busy machine the figures are too high.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pretokenizer_choice import score_folder
 
 
 def train(options: argparse.Namespace, minutes: float) -> Path:
-    """The folder of the model of so many minutes."""
+    """The folder of the model that was trained for this many minutes."""
     folder: Path = options.work / f"{minutes:g}min"
     provenance = folder / "provenance.json"
     if not provenance.exists() or not json.loads(provenance.read_text(encoding="utf-8"))["finished"]:

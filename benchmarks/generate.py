@@ -7,7 +7,7 @@
 
 Each contender is a process of its own and writes greedy tokens after the same prompts, in turn, at equal
 threads: transformers' generate in float32; our forward pass alone in every precision that there is; the
-whole generator without the judge and with it; CTranslate2 and, where it is installed, llama-cpp-python on
+whole generator without the judge and with it; CTranslate2 and, if it is installed, llama-cpp-python on
 what model/export.py writes. A row for each, the median of the rounds: tokens per CPU-second and per second
 on the clock, each with its ratio to transformers in the same round; how many of the tokens are, from the
 first on, those of transformers; milliseconds from the ids of the prompt to the first token, for the whole
@@ -139,7 +139,7 @@ def row(name: str, answers: Answers, base: Answers) -> str:
 
 def compare(folder: Path, positions: int, options: argparse.Namespace) -> None:
     """Print the table; positions: those that the model knows."""
-    from pretrained import read_pretrained
+    from pretrained.load import read_pretrained
 
     pretrained = read_pretrained(folder)
     longest = max(len(pretrained.vocabulary.encode(prompt)) for prompt in PROMPTS) + 1
@@ -163,7 +163,7 @@ def compare(folder: Path, positions: int, options: argparse.Namespace) -> None:
     config = pretrained.config
     shape = f"{config.n_layer} x {config.n_embd}, {config.vocab_size:,} entries"
     print(
-        f"{pretrained.parameters / 1e6:.1f} M parameters ({shape}), {tokens} greedy tokens, "
+        f"{pretrained.config.parameters / 1e6:.1f} M parameters ({shape}), {tokens} greedy tokens, "
         f"{options.rounds} rounds, threads: {options.threads}"
     )
     print(HEADER)
@@ -191,14 +191,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="held-out files to compare the precisions on")
     parser.add_argument("--positions", type=int, default=10_000, help="tokens of these")
     options = parser.parse_args(argv)
-    from pretrained import read_pretrained
+    from pretrained.load import read_pretrained
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) if options.widen else options.model
         if options.widen:
             positions = save_widened(options.widen, folder)
         else:
-            positions = read_pretrained(folder).config.n_positions
+            positions = read_pretrained(folder).config.block_size
         compare(folder, positions, options)
         if options.data:
             compare_precisions(folder, options.data, options.positions, positions, options.threads)

@@ -12,8 +12,8 @@ step or their context makes as many more or fewer steps, so that all see the sam
 Finished variants are kept in --work and not run again. Prints a row each: bits per byte, as a share of
 base's, nats a token of the same files cut into texts of 128 tokens that are seen alone ("short"), the mean
 training loss of the last tenth in nats per token, CPU seconds and tokens per CPU second of stepping. The bits
-per byte do not depend on how busy the machine is, and on one thread not on its speed; in the same precision a
-GPU comes to the same figures as a CPU to within rounding.
+per byte do not depend on how busy the machine is, and on one thread not on its speed. In the same precision a
+GPU gives the same figures as a CPU to within rounding.
 """
 
 from __future__ import annotations
@@ -31,17 +31,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from journey import PROJECT, HelpFormatter
 
 sys.path.insert(0, str(PROJECT / "model"))
 
 if TYPE_CHECKING:
-    from gpt2 import GPT2
-    from token_dataset import TokenDataset
+    from data_loading.token_file import TokenDataset
+    from evaluation.bits_per_byte import Excerpt
+    from gpt2.network import GPT2
 
-SHORT_TOKENS = 128  # of a text that is scored by itself, as short as what a person asks a model to continue
+SHORT_TOKENS = 128  # of a text that is scored alone: about as short as a prompt
 
-# What benchmarks/LOG.md calls untried, beside what is in use
+# What benchmarks/LOG.md lists as untried, beside what is in use
 VARIANTS = (
     *("base", "normuon", "unigram=8", "z-loss=1e-4", "masks", "unlearnt-starts", "ramp=2", "tail=0.1"),
     *("ema=0.98", "rows=2", "rows=8", "context=256", "context=1024", "unshuffled-rows", "epochs=4"),
@@ -52,7 +54,7 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class Trained:
-    """What one variant came to."""
+    """The result of one variant."""
 
     variant: str
     bits_per_byte: float
@@ -83,31 +85,32 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--work", type=Path, default=Path("learning_choices"), help="folder of what is finished"
     )
-    parser.add_argument("--list", action="store_true", help="name the choices and stop")
+    parser.add_argument("--list", action="store_true", help="print the choices and stop")
     parser.add_argument("--run", help=argparse.SUPPRESS)  # one variant, in a process of its own
     return parser
 
 
 def corpus(options: argparse.Namespace) -> TokenDataset:
-    from model_folder import cache_of
-    from token_dataset import encode_corpus
+    from data_loading.corpus_tokens import encode_corpus
+    from pretrained.corpus_files import cache_of
 
     cache = options.cache or cache_of(options.data)
     return encode_corpus(options.data, options.tokenizer, cache, threads=options.threads)
 
 
 def run_variant(options: argparse.Namespace, variant: str) -> Trained:
-    """Train with these choices and score the weights that come out."""
+    """Train with these choices and score the weights."""
     import torch
-    from budget import Plan
-    from gpt2 import Shape
-    from held_out import sample_files, score
+
+    from data_loading.batches import PackedRows
+    from evaluation.bits_per_byte import draw_whole_files, score
+    from gpt2.config import GPT2Config
+    from gpt2.device import find_machine
     from learning_preparations import PREPARING, STEP_TOKENS, Preparation
     from learning_variants import ADAPTING, Trial, parse_variant
-    from machine import find_machine
-    from packing import PackedRows
-    from schedule import Timetable
-    from training import Trainer
+    from training.plan import Plan
+    from training.schedule import Schedule
+    from training.trainer import Trainer
 
     machine = find_machine(options.device, options.dtype, options.threads)
     torch.compiler.set_stance("force_eager")  # a short run is over before a compiler is
@@ -120,35 +123,35 @@ def run_variant(options: argparse.Namespace, variant: str) -> Trained:
     rows = made_of.rows or max(1, round(STEP_TOKENS / context))
     steps = max(1, round(made_of.tokens / (rows * context)))
     n_layer, n_head, n_embd = options.shape
-    shape = Shape(n_layer, n_head, n_embd, context, dataset.vocab_size)
+    shape = GPT2Config(n_layer, n_head, n_embd, context, dataset.vocab_size)
     plan = Plan(
         shape, rows, rows, steps, None, seconds_per_step=0.0, memory=0.0, length_warmup=made_of.length_warmup
     )
-    packed = PackedRows(dataset.train, context, made_of.seed, made_of.turning)
-    timetable = Timetable(steps)
-    trainer = Trainer(plan, machine, packed, timetable, made_of.seed)
+    packed = PackedRows(dataset.train, context, made_of.seed, made_of.fim)
+    schedule = Schedule(steps)
+    trainer = Trainer(plan, machine, packed, schedule, made_of.seed)
     trial = Trial(trainer, dataset)
     for name, value in choices.items():
         if name in ADAPTING:
             ADAPTING[name](trial, value)
     losses = []
     started = time.process_time()
-    while not timetable.done:
+    while not schedule.done:
         for prepare in trial.before:
-            prepare(timetable.step)
+            prepare(schedule.step)
         losses.append(float(trainer.step()))
         for follow in trial.after:
             follow()
     for finish in trial.finally_:
         finish()
     cpu_seconds = time.process_time() - started
-    files = sample_files(dataset.held_out, 1000 * options.held_out_kb)
-    measured = score(trainer.model, dataset.held_out, files, dataset.end_of_text_id)
+    excerpts = draw_whole_files(dataset.held_out, 1000 * options.held_out_kb).excerpts
+    measured = score(trainer.model, dataset.held_out, excerpts, dataset.end_of_text_id)
     last = losses[-max(1, steps // 10) :]
     return Trained(
         variant,
         round(measured.bits_per_byte, 4),
-        round(short_texts(trainer.model, dataset, files), 4),
+        round(short_texts(trainer.model, dataset, excerpts), 4),
         round(math.fsum(last) / len(last), 4),
         steps,
         steps * rows * context,
@@ -156,22 +159,22 @@ def run_variant(options: argparse.Namespace, variant: str) -> Trained:
     )
 
 
-def short_texts(model: GPT2, dataset: TokenDataset, files: list[int]) -> float:
-    """Nats a token where there is little to look back at: the files cut into texts of SHORT_TOKENS tokens."""
-    from held_out import score
+def short_texts(model: GPT2, dataset: TokenDataset, excerpts: list[Excerpt]) -> float:
+    """Nats a token with little context: the files cut into texts of SHORT_TOKENS tokens."""
+    from evaluation.bits_per_byte import score, whole_file
 
     split = dataset.held_out
-    spans = [(int(split.offsets[file]), int(split.offsets[file + 1])) for file in files]
+    spans = [(int(split.offsets[each.file]), int(split.offsets[each.file + 1])) for each in excerpts]
     cuts = [first for start, end in spans for first in range(start, end - SHORT_TOKENS + 1, SHORT_TOKENS)]
     ends = [end for first in cuts for end in (first, first + SHORT_TOKENS)]
     # Every second "file" is a text, and its "bytes" are tokens.
     texts = replace(split, offsets=np.array(ends), text_bytes=np.full(len(ends), SHORT_TOKENS))
-    found = score(model, texts, list(range(0, 2 * len(cuts), 2)), dataset.end_of_text_id)
+    found = score(model, texts, [whole_file(texts, 2 * n) for n in range(len(cuts))], dataset.end_of_text_id)
     return found.bits_per_byte * math.log(2)
 
 
 def kept_in(options: argparse.Namespace) -> Path:
-    """The file of what is finished with this data, tokenizer, shape, length and sample."""
+    """The file of the finished variants with this data, tokenizer, shape, length and sample."""
     dataset = corpus(options)
     shape = "x".join(map(str, options.shape))
     names = (dataset.data_sha256[:8], dataset.tokenizer_sha256[:8], shape, options.steps, options.held_out_kb)

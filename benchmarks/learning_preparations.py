@@ -1,7 +1,7 @@
-"""Choices of learning that are made before a trainer is there: its data, its schedule, its functions.
+"""Choices of learning that are made before the trainer: its data, its schedule, its functions.
 
-They set the constants of model/ and replace its functions where nothing else would reach: a trial has a
-process of its own.
+They set constants of model/ and replace functions that have no other handle: each trial has a process of
+its own.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import gpt2
-import induction
-import length_warmup as short_rows
 import numpy as np
-import optimizers
-import schedule
 import torch
 import torch.nn.functional as F
-from budget import LENGTH_WARMUP
-from fill_in_the_middle import FillInTheMiddle, Marks
 from torch import Tensor
 
+from data_loading import batches
+from data_loading.batches import FillInTheMiddle, FimIds
+from gpt2 import initial_weights
+from gpt2 import network as gpt2
+from training import optimizers, schedule
+from training.plan import LENGTH_WARMUP
+
 if TYPE_CHECKING:
-    from token_dataset import TokenDataset
+    from data_loading.token_file import TokenDataset
 
 STEP_TOKENS = 2048
 LONGEST_WAVE = [10_000.0]  # of sinusoids, over 2 pi (Vaswani et al. 2017); a list, because a choice sets it
 LIKENESS = [1.0]  # correlation of the keys' first weights with the queries'
-MARKS = Marks(prefix=2, suffix=3, middle=4)  # the ids that every tokenizer of the project gives them
+FIM_IDS = FimIds(prefix=2, suffix=3, middle=4)  # the ids that every tokenizer of the project gives them
 
 # Amsel et al. 2025, "The Polar Express", section 3.3: a polynomial for each round instead of one for all
 POLAR_EXPRESS = (
@@ -42,7 +42,7 @@ POLAR_EXPRESS = (
 
 @dataclass
 class Preparation:
-    """What a trial is made of before its trainer is there."""
+    """What the trainer of a trial will be made of."""
 
     dataset: TokenDataset
     context: int
@@ -50,7 +50,7 @@ class Preparation:
     rows: int = 0  # 0: as many as make STEP_TOKENS
     seed: int = 0
     length_warmup: float = LENGTH_WARMUP
-    turning: FillInTheMiddle | None = None
+    fim: FillInTheMiddle | None = None
 
 
 def context(made_of: Preparation, value: float) -> None:
@@ -64,7 +64,7 @@ def rows(made_of: Preparation, value: float) -> None:
 
 
 def epochs(made_of: Preparation, value: float) -> None:
-    """So few documents that the run reads each of them so many times: what copies in a corpus cost."""
+    """Keep so few documents that the run reads each of them this many times: the cost of repetition."""
     train = made_of.dataset.train
     order = np.random.default_rng(made_of.seed).permutation(len(train.lengths))
     enough = int(np.searchsorted(np.cumsum(train.lengths[order]), made_of.tokens / value)) + 1
@@ -73,11 +73,11 @@ def epochs(made_of: Preparation, value: float) -> None:
 
 def fim(made_of: Preparation, value: float) -> None:
     """The share of documents whose middle comes last."""
-    made_of.turning = FillInTheMiddle(value, MARKS)
+    made_of.fim = FillInTheMiddle(value, FIM_IDS)
 
 
 def seed(made_of: Preparation, value: float) -> None:
-    """Other first weights and another order: how far two runs of the same choices lie apart."""
+    """Other first weights and another order: how much two runs of the same choices differ."""
     made_of.seed = int(value)
 
 
@@ -98,14 +98,14 @@ def std(_: Preparation, value: float) -> None:
 
 def drawn(_: Preparation, __: float) -> None:
     """All weights are drawn from N(0, 0.02): no heads in place."""
-    vars(gpt2)["begin_with_induction"] = lambda model: None
+    vars(gpt2)["add_induction_heads"] = lambda trunk, shape: None
 
 
 def constant_of_heads(name: str, what: str) -> Callable[[Preparation, float], None]:
-    """A choice that sets a constant of model/induction.py."""
+    """A choice that sets a constant of model/gpt2/initial_weights.py."""
 
     def choice(_: Preparation, value: float) -> None:
-        setattr(induction, name, type(getattr(induction, name))(value))
+        setattr(initial_weights, name, type(getattr(initial_weights, name))(value))
 
     choice.__doc__ = what
     return choice
@@ -143,7 +143,7 @@ def polar(_: Preparation, value: float) -> None:
 
 def unshuffled_rows(made_of: Preparation, _: float) -> None:
     """Rows as they follow each other in the shuffled documents: a long file fills a batch."""
-    from row_order import RowOrder
+    from data_loading.batches import RowOrder
 
     RowOrder.__getitem__ = lambda order, number: number  # type: ignore[method-assign]
 
@@ -165,7 +165,7 @@ def length_warmup(made_of: Preparation, value: float) -> None:
 
 def short_length(_: Preparation, value: float) -> None:
     """Tokens of the short rows before that."""
-    short_rows.SHORT_LENGTH = int(value)
+    batches.SHORT_LENGTH = int(value)
 
 
 def z_loss(_: Preparation, value: float) -> None:

@@ -1,34 +1,36 @@
-"""Choices of learning that change a trainer which is there: one short function each.
+"""Choices of learning that change a finished trainer: one short function each.
 
-The choices before it, of data, schedule and functions, are in learning_preparations.py.
+Those made before it, of data, schedule and functions, are in learning_preparations.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import cross_entropy
-import gpt2
 import numpy as np
-import optimizers
 import torch
 import torch.nn.functional as F
-from learning_preparations import LIKENESS, LONGEST_WAVE, PREPARING
 from torch import Tensor
 
+from gpt2 import network as gpt2
+from gpt2.network import linear_cross_entropy
+from learning_preparations import LIKENESS, LONGEST_WAVE, PREPARING
+from training import optimizers
+
 if TYPE_CHECKING:
-    from token_dataset import TokenDataset
-    from training import Trainer
+    from data_loading.batches import Batch
+    from data_loading.token_file import TokenDataset
+    from training.trainer import Trainer
 
 SECOND_MOMENT = 0.95  # of NorMuon (arXiv 2510.05491, algorithm 1)
 
 
 @dataclass
 class Trial:
-    """A trainer, and what else happens around its steps."""
+    """A trainer, and what is done around its steps."""
 
     trainer: Trainer
     dataset: TokenDataset
@@ -167,7 +169,7 @@ def tail(trial: Trial, value: float) -> None:
 
     def add() -> None:
         nonlocal counted
-        if trial.trainer.timetable.progress > 1 - value:
+        if trial.trainer.schedule.progress > 1 - value:
             counted += 1
             for total, weight in zip(sums, weights, strict=True):
                 total += weight.detach()
@@ -210,7 +212,7 @@ def unlearnt_starts(trial: Trial, _: float) -> None:
     def forward(tokens: Tensor, targets: Tensor) -> Tensor:
         learnt = (tokens != end).flatten()
         hidden = model.hidden(tokens)[learnt]
-        return cross_entropy.linear_cross_entropy(hidden, model.output_weight(), targets.flatten()[learnt])
+        return linear_cross_entropy(hidden, model.output_weight(), targets.flatten()[learnt])
 
     model.forward = forward  # type: ignore[method-assign]
 
@@ -218,20 +220,22 @@ def unlearnt_starts(trial: Trial, _: float) -> None:
 def ramp(trial: Trial, value: float) -> None:
     """Ever more rows along the run, all whole, from a `value`th of the mean on; as many tokens and steps."""
     trainer = trial.trainer
-    trainer.prefetcher.rows = trainer.rows  # type: ignore[assignment]
-    plan, steps = trainer.plan, trainer.timetable.steps
+    plan, steps = trainer.plan, trainer.schedule.steps
     ends = np.linspace(0, 1, steps + 1)
     share = ends / value + (1 - 1 / value) * ends**2  # its slope goes from 1 / value to 2 - 1 / value
     first = np.round(share * steps * plan.rows).astype(int)
 
-    def parts(step: int) -> list[tuple[int, int]]:
+    def batches(step: int) -> Iterator[Batch]:
         step = min(step, steps - 1)
-        return [(int(first[step]), int(first[step + 1] - first[step]))]
+        if first[step] < first[step + 1]:
+            rows = [trainer.rows.row(number) for number in range(first[step], first[step + 1])]
+            batch = torch.from_numpy(np.stack(rows)).to(trainer.machine.device)
+            yield batch[:, :-1], batch[:, 1:]
 
     def resize(step: int) -> None:
-        trainer.plan = replace(plan, rows=max(1, parts(step)[0][1]))
+        trainer.plan = replace(plan, rows=max(1, int(first[step + 1] - first[step])))
 
-    trainer._parts = parts  # type: ignore[method-assign]
+    trainer.loader.batches = batches  # type: ignore[method-assign]
     trial.before.append(resize)
 
 
@@ -250,8 +254,8 @@ def parse_variant(text: str) -> dict[str, float]:
     for part in text.split("+") if text != "base" else ():
         name, _, value = part.partition("=")
         if name not in PREPARING and name not in ADAPTING:
-            raise ValueError(f"there is no choice {name!r}: {', '.join([*PREPARING, *ADAPTING])}")
+            raise ValueError(f"unknown choice {name!r}: {', '.join([*PREPARING, *ADAPTING])}")
         choices[name] = float(value or 1)
         if not math.isfinite(choices[name]):
-            raise ValueError(f"{part} is no number")
+            raise ValueError(f"{part} is not a number")
     return choices

@@ -25,7 +25,7 @@ from journey import PROJECT, HelpFormatter
 sys.path.insert(0, str(PROJECT / "model"))
 
 if TYPE_CHECKING:
-    from pretrained import Pretrained
+    from pretrained.load import Pretrained
 
 
 def held_out_ids(pretrained: Pretrained, data: Path, positions: int, context: int) -> Iterator[list[int]]:
@@ -35,7 +35,7 @@ def held_out_ids(pretrained: Pretrained, data: Path, positions: int, context: in
     for text in files:
         if positions <= 0:
             return
-        ids = [pretrained.config.bos_token_id or 0, *pretrained.vocabulary.encode(text)]
+        ids = [pretrained.vocabulary.begin_id or 0, *pretrained.vocabulary.encode(text)]
         yield (read := ids[: min(context, positions + 1)])
         positions -= len(read) - 1
 
@@ -44,7 +44,8 @@ def compare_precisions(folder: Path, data: Path, positions: int, context: int, t
     """Print the rows; context: positions of the model that are read of each file."""
     import numpy as np
     import torch
-    from pretrained import read_pretrained
+
+    from pretrained.load import read_pretrained
 
     torch.set_num_threads(threads)
     pretrained = read_pretrained(folder)
@@ -79,9 +80,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--positions", type=int, default=10_000, help="tokens to predict")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     options = parser.parse_args(argv)
-    from pretrained import read_pretrained
+    from pretrained.load import read_pretrained
 
-    context = read_pretrained(options.model).config.n_positions
+    context = read_pretrained(options.model).config.block_size
     compare_precisions(options.model, options.data, options.positions, context, options.threads)
     return 0
 

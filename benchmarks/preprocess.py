@@ -8,8 +8,9 @@ Prints a table for each; CPU seconds count this process's children too. speed: t
 lex, filter, secrets, compile, signatures, both deduplications, write) with one and two processes beside a
 bare pass of the standard library's tokenize and libcst's parser. near: precision and recall against the exact
 Jaccard similarity of every pair, beside datasketch. secrets: planted tokens of known kinds, and what is found
-in library files that hold none. cleaner: the CPU time beside `find -type f ! -name '*.py' -delete`, in TMPDIR
-(in memory, TMPDIR=/dev/shm, the 600,000 files of a run are made in seconds, on some disks in many minutes).
+in library files without any. cleaner: the CPU time beside `find -type f ! -name '*.py' -delete`, in TMPDIR
+(in memory, with TMPDIR=/dev/shm, the 600,000 files of a run are made in seconds, on some disks in many
+minutes).
 """
 
 from __future__ import annotations
@@ -28,18 +29,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
 from journey import PROJECT, HelpFormatter
 
 sys.path.insert(0, str(PROJECT / "preprocess"))
 
-from comments import UnlexableError, strip_comments
-from credentials import EMAIL, IP_ADDRESS, find_secrets
-from decoding import UndecodableError, decode_source
+from documents.comments import UndecodableError, UnlexableError, decode_source, strip_comments
+from documents.fingerprints import PERMUTATIONS, TO_WORDS, shingles, signature
+from documents.prepare import compile_error
+from documents.redaction import EMAIL, IP_ADDRESS, find_secrets, redact
 from exact_similarity import found_pairs, losers_by_pairs, similar_pairs
 from planted_secrets import secret_kinds, secret_part
-from preparation import compile_error
-from redaction import redact
-from signatures import PERMUTATIONS, TO_WORDS, shingles, signature
 
 PARTS = ("speed", "near", "secrets", "cleaner")
 SIMILAR = 0.7
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def collected(folder: Path, max_mb: float) -> Path:
-    """The Python code of this machine, as stage 1 collects it."""
+    """A folder with the Python code of this machine, collected by stage 1."""
     command = [sys.executable, str(PROJECT / "data_collector" / "data_collector.py"), "--local"]
     run([*command, "--max-mb", f"{max_mb:g}"], folder)
     return folder / "repos"
@@ -153,7 +153,7 @@ def parse_with_libcst(files: list[Path]) -> None:
 
 
 def library_code(most: int | None = None) -> list[str]:
-    """The stripped code of the standard library and the installed packages, in a random order that stays."""
+    """The stripped code of the standard library and the installed packages, in a fixed random order."""
     folders = {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")}
     files = sorted({file for folder in folders for file in Path(folder).rglob("*.py") if file.is_file()})
     random.Random(0).shuffle(files)
@@ -223,15 +223,15 @@ def pairs_by_datasketch(texts: list[str]) -> set[tuple[int, int]]:
 
 def measure_secrets(planted: int) -> None:
     texts = [text for text in library_code(6000) if text]
-    chance = random.Random(0)
+    rng = random.Random(0)
     hosts = [text for text in texts if "\n\n" in text and not find_secrets(text)]
     print(f"\nsecrets: {planted} of each kind planted in library files, one a file")
     together = Counter[str]()
     for kind, make in secret_kinds().items():
         gone = 0
         for _ in range(planted):
-            secret = make(chance)
-            code = planted_in(hosts, f'SETTING = {{"value": """{secret}"""}}\n', chance)
+            secret = make(rng)
+            code = planted_in(hosts, f'SETTING = {{"value": """{secret}"""}}\n', rng)
             gone += secret_part(kind, secret) not in redact(code).text
         together["planted"] += planted
         together["gone"] += gone
@@ -248,10 +248,10 @@ def measure_secrets(planted: int) -> None:
         print(f"  {alarm.kind}: {text[max(0, alarm.start - 40) : alarm.end + 10]!r}")
 
 
-def planted_in(hosts: list[str], statement: str, chance: random.Random) -> str:
-    """One of the files with a statement at its first empty line, provided that it still compiles then."""
+def planted_in(hosts: list[str], statement: str, rng: random.Random) -> str:
+    """One of the files with a statement put at its first empty line, such that it still compiles."""
     while True:
-        host = chance.choice(hosts)
+        host = rng.choice(hosts)
         place = host.index("\n\n") + 2
         code = f"{host[:place]}{statement}{host[place:]}"
         if not compile_error(code):

@@ -9,9 +9,9 @@
 Each candidate is a tokenizer learnt from the train documents and the GPT-2 that model/train.py takes for the
 minutes, or one of --shape, trained with it and scored on the same held-out files. By default all have the
 same time on the clock, on an idle machine. With --rate, for a busy one, they have the same number of floating
-point operations instead: as many as a machine of that many tokens a second at 8,192 entries would do in the
-time, on whatever device. Finished candidates are kept in --work, so that the same command goes on where it
-was.
+point operations instead, on any device: as many as a machine of that many tokens a second at 8,192 entries
+would do in the time. Finished candidates are kept in --work, so the same command continues after an
+interruption.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CANDIDATES = ",".join(
 
 
 def run(script: str, *arguments: object) -> None:
-    """One of the project's scripts; its progress goes on to standard error."""
+    """Run one of the project's scripts; all its output goes to standard error."""
     command = [sys.executable, str(PROJECT / script), *map(str, arguments)]
     subprocess.run(command, check=True, stdout=sys.stderr)
 
@@ -49,19 +49,20 @@ def equal_tokens(minutes: float, rate: float, shape: Sequence[int], entries: int
 
     shape: layers, channels, context.
     """
-    from gpt2 import Shape
+    from gpt2.config import GPT2Config
 
     n_layer, n_embd, block_size = shape
     reference, own = (
-        Shape(n_layer, 1, n_embd, block_size, size).flops_per_token for size in (REFERENCE_ENTRIES, entries)
+        GPT2Config(n_layer, 1, n_embd, block_size, size).flops_per_token
+        for size in (REFERENCE_ENTRIES, entries)
     )
     return minutes * 60 * rate * reference / own
 
 
 def learn_tokenizer(arguments: argparse.Namespace, rule: str, entries: int) -> None:
-    """The tokenizer of a candidate, and the corpus encoded with it; nothing is done twice."""
-    from model_folder import cache_of
-    from token_dataset import encode_corpus
+    """Make the tokenizer of a candidate and encode the corpus with it, unless that is done already."""
+    from data_loading.corpus_tokens import encode_corpus
+    from pretrained.corpus_files import cache_of
 
     tokenizer = tokenizer_of(arguments, rule, entries)
     options = ["--vocab-size", entries, "--pretokenizer", rule]
@@ -76,7 +77,7 @@ def tokenizer_of(arguments: argparse.Namespace, rule: str, entries: int) -> Path
 
 
 def measure(arguments: argparse.Namespace, rule: str, entries: int, seed: int) -> dict[str, float]:
-    """Train and score one candidate; from the folder where that is done already."""
+    """Train and score one candidate, or read its result if that is done already."""
     folder = arguments.work / f"{rule}-{entries}-{arguments.minutes:g}min-seed{seed}"
     result = folder / "result.json"
     if not result.exists():
@@ -101,21 +102,22 @@ def score_folder(
 ) -> dict[str, float]:
     """Bits per byte of a trained folder on the fixed sample, in float32, with what it was trained on."""
     import torch
-    from adapting import read_ancestor
-    from gpt2 import GPT2
-    from held_out import sample_files, score
-    from machine import find_machine
-    from model_folder import cache_of
-    from token_dataset import encode_corpus
+
+    from data_loading.corpus_tokens import encode_corpus
+    from evaluation.bits_per_byte import draw_whole_files, score
+    from gpt2.device import find_machine
+    from gpt2.network import GPT2
+    from pretrained.corpus_files import cache_of
+    from training.base_model import read_base_model
 
     provenance = json.loads((model_folder / "provenance.json").read_text(encoding="utf-8"))
     dataset = encode_corpus(data, tokenizer, cache_of(data), threads=2)
-    ancestor = read_ancestor(model_folder, model_folder)
-    model = GPT2(ancestor.shape(), torch.float32)
-    model.load_state_dict(ancestor.weights(ancestor.config.n_positions))
+    base = read_base_model(model_folder, model_folder)
+    model = GPT2(base.config, torch.float32)
+    model.load_state_dict(base.weights(base.config.block_size))
     model.to(find_machine(device, "float32", None).device)
-    files = sample_files(dataset.held_out, sample_bytes)
-    measured = score(model, dataset.held_out, files, dataset.end_of_text_id)
+    excerpts = draw_whole_files(dataset.held_out, sample_bytes).excerpts
+    measured = score(model, dataset.held_out, excerpts, dataset.end_of_text_id)
     return {
         "bits_per_byte": measured.bits_per_byte,
         "tokens": provenance["figures"]["tokens"],
@@ -143,9 +145,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, with --rate")
     arguments = parser.parse_args(argv)
     if arguments.rate and not arguments.shape:
-        parser.error("--rate counts operations, which takes --shape")
+        parser.error("--rate counts operations: it needs --shape")
     if arguments.jobs > 1 and not arguments.rate:
-        parser.error("--jobs shares the machine, so that the clock says nothing: add --rate")
+        parser.error("with --jobs the runs share the machine, so they cannot have equal time: add --rate")
     arguments.work.mkdir(parents=True, exist_ok=True)
     candidates = [tuple(candidate.split(":")) for candidate in arguments.candidates.split(",")]
     with ThreadPoolExecutor(arguments.jobs) as pool:

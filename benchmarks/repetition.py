@@ -4,18 +4,18 @@
     python benchmarks/repetition.py --settings temperature=0.6 temperature=0.6+loop_penalty=0 --show 2
     python benchmarks/repetition.py --judge LARGER --settings temperature=0.6 temperature=1
 
-Each prompt is the first line of a class or function at the top level of a held-out file, for which the model
-writes --tokens tokens under each of the settings, as code_generator.py would. The first row is what the files
-themselves go on with, as many tokens of it. Columns, over all texts:
+Each prompt is the first line of a class or function at the top level of a held-out file. The model continues
+it with --tokens tokens under each of the settings, as code_generator.py would. The first row is the files'
+own code, as many tokens of it. The columns, over all texts:
 
     looping     texts whose end is a loop: the same tokens three times or more in a row, 8 tokens at least
-    lines again lines of 8 characters or more that stood in the text before
-    4-grams     different ones among all of 4 tokens
-    names       different words a 100 words
-    cost        nats a token by which the penalties make what the files go on with less likely to the model
-    nats/token  of the texts by --judge, a model that knows more than the one that is judged (same tokenizer)
+    lines again lines of 8 characters or more that the text has had before
+    4-grams     different ones, of all sequences of 4 tokens
+    names       different words in 100 words
+    cost        nats a token that the penalties take from the probability of the files' own code
+    nats/token  of the texts by --judge, a better model with the same tokenizer
 
-A good setting is one whose rows are near to those of real code; less repetition than there is no aim.
+A good setting comes close to real code in every column; less repetition than real code has is not the aim.
 Source of the idea: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 5.
 """
 
@@ -35,11 +35,11 @@ from journey import PROJECT, HelpFormatter
 
 sys.path.insert(0, str(PROJECT / "model"))
 
-from decoding_settings import SETTINGS, Decoding
-from sampling import discouraged, log_probability
+from inference.decoding import SETTINGS, Decoding
+from inference.sampling import apply_penalties, log_probability
 
 if TYPE_CHECKING:
-    from completion import Completer
+    from generation.completer import Completer
 
 SETTINGS_SHOWN = (
     *("temperature=0.8", "temperature=0.6", "temperature=1", "temperature=0", "loop_penalty=0"),
@@ -123,12 +123,12 @@ def parse_settings(text: str) -> Decoding:
 
 
 def beginnings(files: list[str], count: int, seed: int) -> list[tuple[str, str]]:
-    """Prompts and what their files go on with: the first line of a class or function, at most one a file."""
-    chance = random.Random(seed)
+    """Prompts and how their files continue: the first line of a class or function, at most one a file."""
+    rng = random.Random(seed)
     found = []
-    for text in chance.sample(files, len(files)):
+    for text in rng.sample(files, len(files)):
         if places := list(BEGINS.finditer(text)):
-            place = chance.choice(places)
+            place = rng.choice(places)
             found.append((text[place.start() : place.end()], text[place.end() :]))
     return found[:count]
 
@@ -147,14 +147,14 @@ def nats_of(
     decoding: its penalties count, as if each token had been drawn.
     """
     prompt_ids, ids = judge.vocabulary.encode(prompt), judge.vocabulary.encode(text)
-    begin = judge.model.config.bos_token_id
+    begin = judge.vocabulary.begin_id
     read = ([] if begin is None else [begin]) + prompt_ids
-    ids = ids[: judge.model.config.n_positions - len(read)][:most]
+    ids = ids[: judge.model.config.block_size - len(read)][:most]
     cache = judge.model.new_cache(1, len(read) + len(ids))
     logits = judge.model.next_logits([read], cache)
     nats = 0.0
     for place, token_id in enumerate(ids):
-        nats -= log_probability(discouraged(logits, read + ids[:place], decoding)[0], token_id)
+        nats -= log_probability(apply_penalties(logits, read + ids[:place], decoding)[0], token_id)
         logits = judge.model.next_logits([[token_id]], cache)
     return nats, len(ids)
 

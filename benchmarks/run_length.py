@@ -1,4 +1,4 @@
-"""How long a run is that reads so many tokens: the options of model/train.py for it."""
+"""The options of model/train.py for a run that reads a given number of tokens."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ sys.path.insert(0, str(PROJECT / "model"))
 
 
 def length_options(tokens: float, context: int) -> list[str]:
-    """--batch-size as the dial has it for a run of so many tokens, and --steps that come to them.
+    """--batch-size as the plan would choose it for a run of so many tokens, and --steps that make them up.
 
     length_options(2.64e6, 512) -> ["--batch-size", "5", "--steps", "1031"]
 
-    The batch is named because that of train.py --steps follows from the steps, which would follow from the
-    batch: between two batches no number of steps comes to the tokens.
+    The batch is stated because train.py --steps derives it from the steps. Between two sizes of the batch, no
+    number of steps would then make up the tokens.
     """
-    from budget import batch_tokens
+    from training.plan import batch_tokens
 
     rows = max(1, round(batch_tokens(tokens) / context))
     return ["--batch-size", str(rows), "--steps", str(max(1, round(tokens / (rows * context))))]

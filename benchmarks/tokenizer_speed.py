@@ -1,13 +1,13 @@
-"""Learning and encoding beside the other ways to do it, on a data.txt, in one run.
+"""Learning a tokenizer and encoding with it, beside other libraries, on a data.txt, in one run.
 
     python benchmarks/tokenizer_speed.py --data data.txt
-    pip install rustbpe bpeasy       # optional: without them their rows say that they are missing
+    pip install rustbpe bpeasy       # optional: without them their rows say so
 
 Three tables. Learning: wall-clock seconds, CPU seconds and peak memory of a process that learns 8,192
 entries from the train documents, for train_bpe, ByteLevelBPETokenizer's own path (a text file), rustbpe and
-bpeasy. Encoding: MB/s of CPU time on one thread, model/text_encoder.py beside encode_batch_fast, taken in
-turn; ids are compared. Bytes per token on the held-out repositories for each pre-tokenizer and size, and how
-many times those of ByteLevelBPETokenizer's defaults that is.
+bpeasy. Encoding: MB/s of CPU time on one thread, TextEncoder of model/ beside encode_batch_fast, in
+alternating rounds; ids are compared. Compression: bytes per token on the held-out repositories for each
+pre-tokenizer and size, and their ratio to those of ByteLevelBPETokenizer's defaults.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def texts_of(data: Path, split: str) -> list[str]:
 
 def learn(way: str, data: Path, entries: int) -> None:
     """Learn a vocabulary by one of the WAYS; the result is thrown away."""
-    from byte_pair_encoding import train_bpe
-    from corpus import iter_documents
+    from bpe.learning import train_bpe
+    from corpus.data_file import iter_documents
 
     documents = (document.text for document in iter_documents(data) if document.split == "train")
     if way == "train_bpe":
@@ -61,12 +61,14 @@ def learn(way: str, data: Path, entries: int) -> None:
             ByteLevelBPETokenizer().train([str(text)], vocab_size=entries, show_progress=False)
     elif way == "rustbpe":
         import rustbpe
-        from text_encoder import GPT2_PATTERN
+
+        from pretrained.vocabulary import GPT2_PATTERN
 
         rustbpe.Tokenizer().train_from_iterator(documents, entries - 5, pattern=GPT2_PATTERN)
     else:
         import bpeasy
-        from text_encoder import GPT2_PATTERN
+
+        from pretrained.vocabulary import GPT2_PATTERN
 
         bpeasy.train_bpe(documents, GPT2_PATTERN, 32, entries - 5)
 
@@ -92,8 +94,9 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 def encoding_row(pretokenizer: str, entries: int, train: list[str]) -> str:
     """MB/s of both encoders on one thread and their ratio, round by round."""
     import numpy as np
-    from byte_pair_encoding import train_bpe
-    from text_encoder import TextEncoder
+
+    from bpe.learning import train_bpe
+    from data_loading.encoding import TextEncoder
 
     texts, size = [], 0
     for text in train:
@@ -117,9 +120,7 @@ def encoding_row(pretokenizer: str, entries: int, train: list[str]) -> str:
 
 def packing_rows(sizes: list[int], train: list[str], held_out: list[str]) -> list[str]:
     """Bytes per token on held-out text for each size and rule, beside ByteLevelBPETokenizer's."""
-    from byte_pair_encoding import train_bpe
-    from pretokenizers import PRETOKENIZERS
-    from tokenizer_report import learn_baseline
+    from bpe.learning import PRETOKENIZERS, train_baseline, train_bpe
 
     size = sum(len(text.encode()) for text in held_out)
 
@@ -128,7 +129,7 @@ def packing_rows(sizes: list[int], train: list[str], held_out: list[str]) -> lis
 
     rows = []
     for entries in sizes:
-        baseline = packed(learn_baseline(train, entries))
+        baseline = packed(train_baseline(train, entries))
         cells = [f"{entries:>8,}{baseline:>10.3f}"]
         for name in PRETOKENIZERS:
             own = packed(train_bpe(train, entries, name))
@@ -148,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
         learn(arguments.learn, arguments.data, arguments.entries)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
         return 0
-    from pretokenizers import PRETOKENIZERS
+    from bpe.learning import PRETOKENIZERS
 
     print(f"{f'learning {arguments.entries:,}':<24}{'s':>8}{'CPU s':>8}{'peak MB':>10}")
     for way in WAYS:

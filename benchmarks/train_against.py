@@ -4,22 +4,22 @@
     python benchmarks/train_against.py --seconds 30 --contenders ours adamw
     python benchmarks/train_against.py --seconds 1800 --paces train_against.jsonl --device cuda --jobs 6 ...
 
-ours              model/train.py with that shape and clock
+ours              model/train.py with that shape and as many seconds
 adamw             a plain PyTorch loop: GPT2LMHeadModel, float32, AdamW 1e-3 with cosine decay, random rows
 trainer           transformers' Trainer with CodeParrot's settings: 5e-4, cosine, weight decay 0.1
 trainer-defaults  the same with the Trainer's own: 5e-5, linear decay
 nanogpt           train.py of a checkout of karpathy/nanoGPT, its rates as for small models: 1e-3 to 1e-4,
                   warm-up 20, beta2 0.99, no dropout
 
-The clock counts the seconds of stepping alone. The Trainer and nanoGPT make a pilot run first, from whose
-pace their number of steps is set, so that their schedules end with the clock: on a machine that others
-use the paces differ, and the column of seconds shows by how much. All are scored by the same code on the
-same whole held-out files. The rows: tokens per second, bits per byte (mean, lowest and highest of the
-seeds), ours as a share of it.
+The clock counts the seconds of stepping alone. The Trainer and nanoGPT first make a pilot run, whose speed
+sets their number of steps, so that their schedules end on time. On a machine that others use the speed
+changes, and the column of seconds shows by how much. All are scored by the same code on the same whole
+held-out files. The rows: tokens per second, bits per byte (mean, lowest and highest of the seeds), and ours
+as a share of it.
 
-With --paces nobody looks at the clock: each makes the steps that it would make in the seconds at its mean
-pace in that record of earlier runs, and what is learnt is the same to within rounding (use float32) on
-whatever device. So a GPU finishes in a minute what the machine of the record would take hours for.
+With --paces the clock does not count: each contender makes the steps that it would make in the seconds at its
+mean speed in that record of earlier runs. The result is the same on every device to within rounding (use
+float32), so a GPU finishes in a minute what takes the machine of the record hours.
 The contenders themselves are in training_contenders.py.
 """
 
@@ -45,18 +45,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--tokenizer", type=Path, default=Path("tokenizer"), help="folder of the tokenizer")
     parser.add_argument("--seconds", type=float, default=180, help="of stepping, for each")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run for each")
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help="(default: all that there are)")
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help="(default: all of them)")
     parser.add_argument("--nanogpt", type=Path, help="checkout of nanoGPT (default: it does not take part)")
     parser.add_argument(
         "--shape", type=int, nargs=4, default=[4, 4, 256, 256], help="layers heads width context"
     )
     parser.add_argument("--batch", type=int, default=8, help="sequences per step of the others")
-    parser.add_argument("--paces", type=Path, help="record of runs whose paces count instead of the clock")
+    parser.add_argument("--paces", type=Path, help="record of runs whose speed counts instead of the clock")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, with --paces")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
     parser.add_argument("--held-out-kb", type=int, default=1000, help="of held-out files to score")
-    parser.add_argument("--record", type=Path, default=Path("train_against.jsonl"), help="gets a line a run")
+    parser.add_argument(
+        "--record", type=Path, default=Path("train_against.jsonl"), help="file to which each run adds a line"
+    )
     parser.add_argument("--run", help=argparse.SUPPRESS)  # one contender and seed, in a process of its own
     return parser
 
@@ -90,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.nanogpt is not None:
         options.nanogpt = options.nanogpt.absolute()
     if options.paces is None and (options.device != "cpu" or options.jobs > 1):
-        raise SystemExit("--device and --jobs take --paces: what the clock says of them is no comparison")
+        raise SystemExit("--device and --jobs need --paces: by the clock such runs cannot be compared")
     if options.run:
         import torch
 

@@ -52,17 +52,19 @@ def seconds_of(work: Callable[[], object], synchronize: Callable[[], None], time
 def main(argv: list[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     import torch
-    from budget import Plan
-    from gpt2 import Shape
-    from machine import MachineError, find_machine
-    from packing import PackedRows
-    from schedule import Timetable
-    from token_dataset import TokenSplit
-    from training import Trainer
+
+    from data_loading.batches import PackedRows
+    from data_loading.token_file import TokenSplit
+    from gpt2.config import GPT2Config
+    from gpt2.device import find_machine
+    from model_cli import UserError
+    from training.plan import Plan
+    from training.schedule import Schedule
+    from training.trainer import Trainer
 
     try:
         machine = find_machine(options.device, options.dtype, None)
-    except MachineError as error:
+    except UserError as error:
         raise SystemExit(f"error: {error}") from None
     if options.no_compile:
         torch.compiler.set_stance("force_eager")
@@ -76,12 +78,12 @@ def main(argv: list[str] | None = None) -> int:
     import numpy as np
 
     n_layer, n_head, n_embd, block_size = options.shape
-    shape = Shape(n_layer, n_head, n_embd, block_size, options.vocab_size)
+    shape = GPT2Config(n_layer, n_head, n_embd, block_size, options.vocab_size)
     tokens = np.random.default_rng(0).integers(0, options.vocab_size, 4_000_000).astype(np.uint16)
     lengths = np.array([len(tokens)])
     split = TokenSplit(tokens, np.array([0, len(tokens)]), lengths, np.zeros(1, np.int32), [""], [""])
     plan = Plan(shape, options.rows, options.rows, 10**6, None, 1.0, 0.0)
-    trainer = Trainer(plan, machine, PackedRows(split, shape.block_size, 0), Timetable(10**6), 0)
+    trainer = Trainer(plan, machine, PackedRows(split, shape.block_size, 0), Schedule(10**6), 0)
     for _ in range(3):
         trainer.step()
     machine.synchronize()

@@ -1,12 +1,12 @@
-"""What does model/train.py do beside its steps, and what does a step cost beside the bare one?
+"""What does model/train.py spend beside its steps, and how much more than a bare step does a step cost?
 
     python benchmarks/train_overhead.py --minutes 3 --shape 4 4 256 256 --threads 2
     python benchmarks/train_overhead.py --minutes 1 --threads 1 --data data.txt --tokenizer tokenizer
 
 Makes one run of model/train.py in this process with a clock around each of its parts, then the same number
-of seconds of bare steps (forward, backward, both optimisers, on tokens that are there already). Prints a row
-each: how often, CPU seconds and seconds of the clock, and the share of the stepping time; then what a step
-costs in the run and bare, and the tokens per second of both. On a busy machine compare the CPU seconds.
+of seconds of bare steps (forward, backward, both optimisers, always on the same tokens). Prints a row for
+each part: how often, CPU seconds and seconds of the clock, and the share of the stepping time; then the cost
+of a step in the run and bare, and the tokens per second of both. On a busy machine compare the CPU seconds.
 """
 
 from __future__ import annotations
@@ -28,14 +28,19 @@ from journey import PROJECT, HelpFormatter
 sys.path.insert(0, str(PROJECT / "model"))
 
 if TYPE_CHECKING:
-    from training_run import Run
+    from training.run import Run
 
-PARTS = ("step", "observe", "save", "look", "glimpse")  # of training_run.Run
+PARTS = {  # what a run does beside the loop itself: methods of Run
+    "observe": "_observe",
+    "save": "save",
+    "measure": "_measure",
+    "show a sample": "_show_sample",
+}
 
 
 @dataclass
 class Cost:
-    """What one part took, without the parts inside it."""
+    """What one part cost, without the parts inside it."""
 
     times: int = 0
     cpu: float = 0.0
@@ -43,7 +48,7 @@ class Cost:
 
 
 class Clock:
-    """Adds up what parts take; a part inside another one is taken off the outer one."""
+    """Adds up what parts cost; a part inside another one is subtracted from the outer one."""
 
     def __init__(self) -> None:
         self.costs: dict[str, Cost] = {}
@@ -82,8 +87,9 @@ def build_parser() -> argparse.ArgumentParser:
 def bare_steps(run: Run, seconds: float) -> tuple[float, float]:
     """The median CPU and clock seconds of a step without anything around it."""
     import torch
-    from gpt2 import GPT2
-    from optimizers import build_optimizers
+
+    from gpt2.network import GPT2
+    from training.optimizers import build_optimizers
 
     plan, machine = run.plan, run.trainer.machine
     model = GPT2(plan.shape, machine.dtype)
@@ -103,16 +109,18 @@ def bare_steps(run: Run, seconds: float) -> tuple[float, float]:
 
 def main(argv: list[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as model/train.py sets it before torch is loaded
-    import closing
+    from gpt2.device import limit_spinning
+
+    limit_spinning()
     import train
-    import training
-    from training_run import Run
+    from training import report
+    from training import trainer as training
+    from training.run import Run
 
     clock, runs = Clock(), []  # type: Clock, list[Run]
     training.Trainer.step = clock.around("step", training.Trainer.step)  # type: ignore[method-assign]
-    for part in PARTS[1:]:
-        setattr(Run, name := f"_{part}" if part != "save" else part, clock.around(part, getattr(Run, name)))
+    for part, method in PARTS.items():
+        setattr(Run, method, clock.around(part, getattr(Run, method)))
 
     stepping = Run.train
 
@@ -121,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
         return stepping(run)
 
     Run.train = clock.around("the rest of the loop", whole)  # type: ignore[method-assign]
-    closing.close_run = clock.around("after the last step", closing.close_run)
+    report.write_report = clock.around("after the last step", report.write_report)
     with tempfile.TemporaryDirectory() as folder:
         names = ("--n-layer", "--n-head", "--n-embd", "--block-size")
         shape = [word for pair in zip(names, map(str, options.shape), strict=True) for word in pair]
@@ -139,11 +147,11 @@ def main(argv: list[str] | None = None) -> int:
     for name, cost in sorted(clock.costs.items(), key=lambda item: -item[1].wall):
         shares = f"{cost.cpu / all_cpu:>9.1%}", f"{cost.wall / all_wall:>9.1%}"
         print(f"{name:<22}{cost.times:>7,}{cost.cpu:>9.2f}{shares[0]}{cost.wall:>9.2f}{shares[1]}")
-    steps, tokens = clock.costs["step"], run.plan.tokens_per_step
+    steps, tokens, learnt = clock.costs["step"], run.plan.tokens_per_step, run.trainer.tokens
     print(
         f"a step: {steps.cpu / steps.times:.4f} CPU s, bare {cpu:.4f}; tokens per CPU second of the loop"
-        f" {run.tokens / all_cpu:,.0f}, bare {tokens / cpu:,.0f} ({run.tokens / all_cpu * cpu / tokens:.1%});"
-        f" by the clock {run.tokens / all_wall:,.0f}, bare {tokens / wall:,.0f}"
+        f" {learnt / all_cpu:,.0f}, bare {tokens / cpu:,.0f} ({learnt / all_cpu * cpu / tokens:.1%});"
+        f" by the clock {learnt / all_wall:,.0f}, bare {tokens / wall:,.0f}"
     )
     return 0
 

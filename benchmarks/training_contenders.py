@@ -22,9 +22,10 @@ from run_length import length_options
 sys.path.insert(0, str(PROJECT / "model"))
 
 if TYPE_CHECKING:
-    from gpt2 import Shape
-    from token_dataset import TokenDataset
     from torch import Tensor
+
+    from data_loading.token_file import TokenDataset
+    from gpt2.config import GPT2Config
 
 CONTENDERS = ("ours", "adamw", "trainer", "trainer-defaults", "nanogpt")
 PILOT_STEPS = 12
@@ -33,7 +34,7 @@ WARM_UP_STEPS = 20
 
 @dataclass(frozen=True)
 class Result:
-    """What one contender came to with one seed."""
+    """The result of one contender with one seed."""
 
     contender: str
     seed: int
@@ -43,13 +44,13 @@ class Result:
 
 
 def paced_tokens(options: argparse.Namespace, name: str) -> float | None:
-    """Tokens that a contender makes in the seconds at its pace in the record; None: the clock decides."""
+    """Tokens that a contender reads in the seconds at its speed in the record; None: the clock decides."""
     if options.paces is None:
         return None
     records = [json.loads(line) for line in options.paces.read_text(encoding="utf-8").splitlines()]
     paces: list[float] = [r["tokens"] / r["seconds"] for r in records if r["contender"] == name]
     if not paces:
-        raise SystemExit(f"there is no run of {name} in {options.paces}: make one first")
+        raise SystemExit(f"{options.paces} has no run of {name}: make one first")
     return statistics.mean(paces) * float(options.seconds)
 
 
@@ -60,17 +61,17 @@ def paced_steps(options: argparse.Namespace, name: str) -> int | None:
 
 
 def corpus(options: argparse.Namespace) -> TokenDataset:
-    from model_folder import cache_of
-    from token_dataset import encode_corpus
+    from data_loading.corpus_tokens import encode_corpus
+    from pretrained.corpus_files import cache_of
 
     return encode_corpus(options.data, options.tokenizer, cache_of(options.data), threads=options.threads)
 
 
-def shape_of(options: argparse.Namespace, vocab_size: int) -> Shape:
-    from gpt2 import Shape
+def shape_of(options: argparse.Namespace, vocab_size: int) -> GPT2Config:
+    from gpt2.config import GPT2Config
 
     n_layer, n_head, n_embd, block_size = options.shape
-    return Shape(n_layer, n_head, n_embd, block_size, vocab_size)
+    return GPT2Config(n_layer, n_head, n_embd, block_size, vocab_size)
 
 
 def finished(
@@ -80,22 +81,22 @@ def finished(
     tokens: int,
     seconds: float,
     weights: dict[str, Tensor],
-    shape: Shape,
+    shape: GPT2Config,
 ) -> Result:
-    """Score the weights on the same held-out files as everybody's."""
-    from gpt2 import GPT2
-    from held_out import sample_files, score
+    """Score the weights on the held-out files that all contenders share."""
+    from evaluation.bits_per_byte import draw_whole_files, score
+    from gpt2.network import GPT2
 
     model = GPT2(shape)
     model.load_state_dict(weights)
     dataset = corpus(options)
-    files = sample_files(dataset.held_out, 1000 * options.held_out_kb)
-    bits = score(model, dataset.held_out, files, dataset.end_of_text_id).bits_per_byte
+    excerpts = draw_whole_files(dataset.held_out, 1000 * options.held_out_kb).excerpts
+    bits = score(model, dataset.held_out, excerpts, dataset.end_of_text_id).bits_per_byte
     return Result(name, seed, tokens, seconds, bits)
 
 
 def run_ours(options: argparse.Namespace, seed: int, folder: Path) -> Result:
-    from adapting import read_ancestor
+    from training.base_model import read_base_model
 
     output = folder / "GPyT"
     names = ("--n-layer", "--n-head", "--n-embd", "--block-size")
@@ -112,9 +113,9 @@ def run_ours(options: argparse.Namespace, seed: int, folder: Path) -> Result:
     command = [*program, *files, *shape, *length, *machine, "--seed", str(seed)]
     subprocess.run(command, check=True, stdout=sys.stderr, stdin=subprocess.DEVNULL)
     figures = json.loads((output / "provenance.json").read_text(encoding="utf-8"))["figures"]
-    ancestor = read_ancestor(output, output)
-    weights = ancestor.weights(options.shape[3])
-    return finished(options, "ours", seed, figures["tokens"], figures["seconds"], weights, ancestor.shape())
+    base = read_base_model(output, output)
+    weights = base.weights(options.shape[3])
+    return finished(options, "ours", seed, figures["tokens"], figures["seconds"], weights, base.config)
 
 
 def stock_model(options: argparse.Namespace, vocab_size: int, seed: int, **config: Any) -> Any:
@@ -130,9 +131,9 @@ def stock_model(options: argparse.Namespace, vocab_size: int, seed: int, **confi
     )
 
 
-def own_names(model: Any, shape: Shape) -> dict[str, Tensor]:
+def own_names(model: Any, shape: GPT2Config) -> dict[str, Tensor]:
     """The weights of a GPT2LMHeadModel as our GPT2 takes them."""
-    from gpt2 import GPT2
+    from gpt2.network import GPT2
 
     state = model.state_dict()
     return {name: state[name] for name in GPT2(shape).state_dict()}
@@ -186,7 +187,7 @@ def run_adamw(options: argparse.Namespace, seed: int, folder: Path) -> Result:
 
 
 def run_trainer(options: argparse.Namespace, seed: int, folder: Path, *, defaults: bool) -> Result:
-    """transformers' Trainer over consecutive rows, with dropout as GPT2Config has it."""
+    """transformers' Trainer over consecutive rows, with dropout as its GPT2Config has it."""
     import torch
     from transformers import Trainer, TrainingArguments
 
@@ -266,11 +267,11 @@ def run_nanogpt(options: argparse.Namespace, seed: int, folder: Path) -> Result:
     return finished(options, "nanogpt", seed, steps * options.batch * context, sum(times), weights, shape)
 
 
-def from_nanogpt(state: dict[str, Tensor], shape: Shape) -> tuple[dict[str, Tensor], Shape]:
+def from_nanogpt(state: dict[str, Tensor], shape: GPT2Config) -> tuple[dict[str, Tensor], GPT2Config]:
     """nanoGPT's weights by our names: matrices transposed, no biases, exact GELU."""
     from dataclasses import replace
 
-    from gpt2 import GPT2, Variant
+    from gpt2.network import GPT2
 
     weights = {}
     for name, own in GPT2(shape).state_dict().items():
@@ -280,7 +281,7 @@ def from_nanogpt(state: dict[str, Tensor], shape: Shape) -> tuple[dict[str, Tens
         else:
             is_matrix = ".h." in name and theirs.dim() == 2
             weights[name] = (theirs.T if is_matrix else theirs).contiguous()
-    return weights, replace(shape, variant=Variant(activation_function="gelu"))
+    return weights, replace(shape, activation_function="gelu")
 
 
 def run_one(options: argparse.Namespace, name: str, seed: int) -> Result:

@@ -1,9 +1,9 @@
 """A trained model -> the same model in a larger one's shape: the same logits, the larger one's cost.
 
-How fast a network of 124 M parameters writes must be measured on one that writes something: random weights
-never end a line that the judge takes, and their choices hang on the last bit. Training one takes a day on
-eight GPUs. So every channel of a small model is copied k times, what reads the copies divides by k, and
-layers are added that add nothing.
+The speed of writing with 124 M parameters must be measured on a network that writes code: random weights
+never end a line that the judge accepts, and their choices depend on the last bit. Training such a network
+takes a day on eight GPUs. So every channel of a small model is copied k times, what reads the copies divides
+by k, and layers are added that leave their input as it is.
 Source: Chen et al. 2016, "Net2Net: accelerating learning via knowledge transfer", section 2.
 """
 
@@ -21,13 +21,14 @@ from journey import PROJECT
 sys.path.insert(0, str(PROJECT / "model"))
 
 if TYPE_CHECKING:
-    from pretrained import GPT2Config
     from torch import Tensor
+
+    from gpt2.config import GPT2Config
 
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What the larger model has; its heads are as wide as the small one's."""
+    """The shape of the larger model; its heads are as wide as the small one's."""
 
     n_layer: int
     n_embd: int
@@ -37,7 +38,7 @@ class Shape:
 
 GPT2_124M = Shape(n_layer=12, n_embd=768, n_positions=1024, vocab_size=50257)
 
-# The logit of the entries that only the larger vocabulary has, whatever is read: their probability is 0.
+# The logit of the entries that only the larger vocabulary has, after any text: their probability is 0.
 NEVER = -100.0
 
 
@@ -48,13 +49,13 @@ def widen(weights: dict[str, Tensor], config: GPT2Config, shape: Shape) -> dict[
     small model's. The added entries of the vocabulary have the logit NEVER.
 
     Raises:
-        ValueError: the shape is not larger, or no multiple of the small one's width.
+        ValueError: the shape is not larger, or its width is not a multiple of the small one's.
     """
     import torch
 
     k, rest = divmod(shape.n_embd, config.n_embd)
     added_layers, added_tokens = shape.n_layer - config.n_layer, shape.vocab_size - config.vocab_size
-    if k < 2 or rest or min(added_layers, added_tokens, shape.n_positions - config.n_positions) < 0:
+    if k < 2 or rest or min(added_layers, added_tokens, shape.n_positions - config.block_size) < 0:
         raise ValueError(
             f"{config.n_layer} x {config.n_embd} does not fit into {shape.n_layer} x {shape.n_embd}: "
             "a whole number of times as wide, and at least as deep, is needed"
@@ -73,7 +74,7 @@ def widen(weights: dict[str, Tensor], config: GPT2Config, shape: Shape) -> dict[
         return torch.cat([part.repeat(k, k) for part in weights[name].chunk(parts, 1)], 1) / k
 
     wide = {"wte.weight": copied("wte.weight")}
-    rounds = -(-shape.n_positions // config.n_positions)
+    rounds = -(-shape.n_positions // config.block_size)
     wide["wpe.weight"] = copied("wpe.weight").repeat(rounds, 1)[: shape.n_positions].contiguous()
     for layer in range(config.n_layer):
         for name in (f"h.{layer}.{part}" for part in ("ln_1", "ln_2")):
@@ -89,7 +90,8 @@ def widen(weights: dict[str, Tensor], config: GPT2Config, shape: Shape) -> dict[
             adds_nothing = ".c_proj." in name
             wide[name.replace("h.0.", f"h.{layer}.", 1)] = (weight * 0) if adds_nothing else weight.clone()
     # The output layer may be the embedding itself, so the division by k stands before it. The added entries
-    # are what two copies of a channel differ in: by 2 / k, whatever is read, which all others add up to 0.
+    # read the difference between two copies of a channel: 2 / k after any text. For all other entries the two
+    # cancel out.
     wide["ln_f.weight"], wide["ln_f.bias"] = copied("ln_f.weight") / k, copied("ln_f.bias") / k
     first, second = 0, config.n_embd
     wide["ln_f.bias"][first] += 1 / k
@@ -103,25 +105,29 @@ def widen(weights: dict[str, Tensor], config: GPT2Config, shape: Shape) -> dict[
 
 
 def save_widened(source: Path, folder: Path, shape: Shape = GPT2_124M) -> int:
-    """Write the model of one folder in this shape into another; the number of positions that were trained.
+    """Write the model of one folder in this shape into another; returns the number of trained positions.
 
     The tokenizer gets entries that no text is encoded to and that are never written: they begin with a NUL.
     """
     import torch
-    from pretrained import read_pretrained
     from safetensors.torch import save_file
-    from torch_inference import load_tensors
+
+    from pretrained.load import load_tensors, read_pretrained
 
     pretrained = read_pretrained(source)
     config = pretrained.config
-    weights = widen(load_tensors(pretrained, torch.device("cpu"), torch.float32), config, shape)
+    weights = widen(
+        load_tensors(pretrained.weight_files, pretrained.config, torch.device("cpu"), torch.float32),
+        config,
+        shape,
+    )
     named = {name if name == "lm_head.weight" else f"transformer.{name}": weights[name] for name in weights}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(named, folder / "model.safetensors", {"format": "pt"})
     saved = json.loads((source / "config.json").read_text(encoding="utf-8"))
     saved |= dataclasses.asdict(shape) | {"n_ctx": shape.n_positions}
     copies = shape.n_embd // config.n_embd
-    saved |= {"n_head": copies * config.n_head, "n_inner": copies * config.n_inner, "dtype": "float32"}
+    saved |= {"n_head": copies * config.n_head, "n_inner": copies * config.inner, "dtype": "float32"}
     (folder / "config.json").write_text(json.dumps(saved, indent=2), encoding="utf-8", newline="\n")
     tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
     used = {added["id"] for added in tokenizer["added_tokens"]} | set(tokenizer["model"]["vocab"].values())
@@ -134,4 +140,4 @@ def save_widened(source: Path, folder: Path, shape: Shape = GPT2_124M) -> int:
     for name in ("tokenizer_config.json", "generation_config.json"):
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
-    return config.n_positions
+    return config.block_size

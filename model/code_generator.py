@@ -5,50 +5,40 @@
     cat half_a_file.py | python model/code_generator.py --temperature 0 > whole_file.py
     python model/code_generator.py --prompt "import os" --samples 3 --seed 1
 
-One-shot use (--prompt, --file, or standard input that is no terminal) prints exactly the prompt's characters,
-its completion and one newline on standard output, nothing else: a file that can be saved as it is. Several
-samples are separated by a line "# sample 2 of 3"; --best prints the one that pyflakes objects to least.
+With --prompt, --file or piped input it prints exactly the prompt's characters, the completion and one newline
+on standard output, and nothing else: a file that can be saved as it is. Several samples are separated by a
+line "# sample 2 of 3"; --best prints one alone, the best of 8 or of as many as --samples says.
 
-What is printed compiles as Python wherever the prompt can be the beginning of a program; each line appears
-when it is known to be good. Writing stops at the model's end-of-text token; of a prompt longer than the
-model's context the end is read. Ctrl-C ends it early and leaves what was written. --sources names the
-files of the training data that 30 new tokens or more are copied from.
+The output compiles if the prompt can be the beginning of a Python program; each line appears once it is known
+to be valid. Writing stops at the model's end-of-text token. Of a prompt longer than the model's context, only
+the end is read. Ctrl-C stops early and keeps what was written. --sources names the training files from which
+30 or more new tokens are copied.
 """
 
 from __future__ import annotations
 
+from model_cli import UserError, loading, next_command, run_script, script_parser, warn
+
+# isort: split
 import argparse
 import dataclasses
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from decoding_settings import SETTINGS, Decoding, number_between
+from inference.decoding import SETTINGS, Decoding, number_between
 
-if TYPE_CHECKING:
-    from attribution import Attribution
-    from completion import Completer
-    from pretrained import Pretrained
-    from torch_inference import TorchGPT2
+MARKER = "<FILL>"  # in a prompt: the gap to fill in
 
-# From here on a step waits for its weights: in 8 bits GPT-2 124M takes half of the time that it takes in 16,
-# and a GPU is quicker still. Below, 16 bits cost little and no choice shows them (benchmarks/LOG.md).
-LARGE_PARAMETERS = 30_000_000
-# Where the BLAS that numpy multiplies with looks for the number of its threads, when it is loaded
+BEST_OF = 8  # samples that --best chooses from; they are written together
+
+# The BLAS of numpy reads its number of threads from one of these when it is loaded.
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the docstring's lines and shows every default, in words where None stands for something."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        is_said = action.default is None or isinstance(action.default, bool)  # a flag is off unless given
-        return action.help if is_said else super()._get_help_string(action)
-
-
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
+    parser = script_parser(__doc__)
     inputs = parser.add_argument_group("what is read")
     inputs.add_argument("--model", type=Path, default="GPyT", metavar="FOLDER", help="the model's folder")
     inputs.add_argument(
@@ -65,19 +55,24 @@ def build_parser() -> argparse.ArgumentParser:
     outputs = parser.add_argument_group("what is printed")
     outputs.add_argument("--completion-only", action="store_true", help="the new part without the prompt")
     outputs.add_argument(
-        "--best", action="store_true", help="of several samples the one with the fewest findings of pyflakes"
+        "--best",
+        action="store_true",
+        help="print only the best sample, of 8 unless --samples gives another number: no loop, the fewest"
+        " pyflakes findings, then what the model found likeliest",
     )
     outputs.add_argument(
-        "--lint", action="store_true", help="on standard error: what pyflakes finds in what was generated"
+        "--lint", action="store_true", help="on standard error: what pyflakes finds in the new part"
     )
     outputs.add_argument(
         "--sources",
         action="store_true",
-        help="on standard error (or in --json): which new parts of 30 tokens or more the training data has"
-        " word for word, and in whose files; the interactive prompt always says so",
+        help="on standard error (or in --json): which new parts of 30 tokens or more stand word for word in"
+        " the training data, and in which files; the interactive prompt always shows it",
     )
     outputs.add_argument(
-        "--json", action="store_true", help="a JSON object a sample: text, tokens, log-probability, timings"
+        "--json",
+        action="store_true",
+        help="print one JSON object per sample: text, tokens, log-probability, timings",
     )
     writing = parser.add_argument_group("how it is continued")
     for setting in dataclasses.fields(Decoding):
@@ -96,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--no-valid",
         dest="valid",
         action="store_false",
-        help="whatever the model writes; default: only what compiles, see above",
+        help="print whatever the model writes (default: only what compiles)",
     )
     machine = parser.add_argument_group("the machine")
     machine.add_argument(
@@ -110,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=number_between(int, 0, 1024),
         default=0,
         metavar="N",
-        help="CPU threads that read the prompt, 0 = one for each core; one writes what follows",
+        help="CPU threads that read the prompt, 0 = one per core; writing uses one thread",
     )
     return parser
 
@@ -120,65 +115,86 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.prompt is not None and arguments.file:
         parser.error("--prompt and --file both name the code to continue: give one")
+    if arguments.best and arguments.samples == 1:
+        arguments.samples = BEST_OF
     given = {name: getattr(arguments, name) for name in (*SETTINGS, "valid")}
     decoding = Decoding(**given, scores=arguments.json or arguments.best)
-    is_asked = arguments.prompt is not None or arguments.file is not None
     if arguments.threads:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(arguments.threads)))
-    from pretrained import PretrainedError, read_pretrained
+    return run_script(
+        lambda: generate(arguments, decoding),
+        interrupted="no code was written",
+        place="standard output or the terminal",
+        remedy="nothing more can be shown there",
+    )
 
-    try:
-        if sys.stdout is None:
-            raise PretrainedError("standard output is closed: there is no place for the code")
-        if sys.stdin is None and not is_asked:
-            raise PretrainedError("standard input is closed: give --prompt or --file")
+
+def generate(arguments: argparse.Namespace, decoding: Decoding) -> int:
+    """Read the model, then complete one prompt, or ask for prompts on a terminal."""
+    with loading():
+        from generation.completer import load_completer
+        from pretrained.load import read_pretrained
+        from terminal.one_shot import Output, complete_once, note
+
+    is_asked = arguments.prompt is not None or arguments.file is not None
+    if sys.stdout is None:
+        raise UserError("standard output is closed: there is no place for the code")
+    if sys.stdin is None and not is_asked:
+        raise UserError("standard input is closed: give --prompt or --file")
+    with loading():
         pretrained = read_pretrained(arguments.model)
-        if not is_asked and sys.stdin.isatty() and sys.stdout.isatty():
-            from prompt_session import converse
+    tell_stale(pretrained.folder)
+    if not is_asked and sys.stdin.isatty() and sys.stdout.isatty():
+        from terminal.prompt_session import converse
 
-            return converse(
-                pretrained,
-                lambda: load(pretrained, arguments.device),
-                decoding,
-                sources=arguments.sources,
-            )
-        from fill_in import check_fills_in, split_at_marker
-        from one_shot import Output, complete_once
+        return converse(
+            pretrained,
+            lambda tell: load_completer(pretrained, arguments.device, tell),
+            decoding,
+            sources=arguments.sources,
+        )
+    prompt, suffix = read_prompt(arguments.prompt, arguments.file), arguments.suffix
+    if suffix is None:
+        prompt, suffix = split_at_marker(prompt)
+    if suffix is not None:
+        check_fills_in(pretrained.folder)
+    shown = arguments.completion_only, arguments.best, arguments.lint, arguments.json
+    sources = None
+    if arguments.sources:
+        from attribution.copies import SourceNotes
 
-        prompt, suffix = read_prompt(arguments.prompt, arguments.file), arguments.suffix
-        if suffix is None and (parts := split_at_marker(prompt)):
-            prompt, suffix = parts
-        if suffix is not None:
-            check_fills_in(pretrained.folder)
-        shown = arguments.completion_only, arguments.best, arguments.lint, arguments.json
-        attribution = find_sources(pretrained) if arguments.sources else None
-        output = Output(*shown, arguments.sources, attribution)
-        completer = load(pretrained, arguments.device)
-        return complete_once(completer, prompt, suffix, decoding, output)
-    except PretrainedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        where = error.filename or "standard output or the terminal"
-        print(f"error: {error.strerror}: {where}: nothing more can be shown there", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        sources = SourceNotes(pretrained.folder, pretrained.vocabulary)
+    output = Output(*shown, sources)
+    with loading():
+        completer = load_completer(pretrained, arguments.device, note)
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends this as it ends cat
+    return complete_once(completer, prompt, suffix, decoding, output)
+
+
+def tell_stale(folder: Path) -> None:
+    """Say if the data or the tokenizer beside a model's folder is newer than the model, and what to do."""
+    from pretrained.provenance import inputs_beside, newer_inputs
+
+    newer, beside = newer_inputs(folder), inputs_beside(folder)
+    if newer and beside:
+        defaults = Path("data.txt").absolute(), Path("tokenizer").absolute(), Path("GPyT").absolute()
+        given = zip(("--data", "--tokenizer", "--output"), (*beside, folder), defaults, strict=True)
+        options = [word for name, path, default in given if path != default for word in (name, str(path))]
+        command = next_command("model/train.py", "--restart", *options)
+        warn(f"note: stale: {folder} is older than {' and '.join(map(str, newer))}: {command}")
 
 
 def read_prompt(given: str | None, file: Path | None) -> str:
-    """The prompt to the character: --prompt, --file or standard input's bytes with their own line ends.
+    """The prompt, character by character, with its own line ends: --prompt, --file or standard input.
 
     Raises:
-        PretrainedError: it is no UTF-8 text, or the file cannot be read.
+        UserError: it is no UTF-8 text, or the file cannot be read.
     """
-    from pretrained import PretrainedError
-
     where = "--prompt" if given is not None else str(file.absolute()) if file else "standard input"
     try:
         if given is not None:
-            given.encode()  # an argument that was no UTF-8 arrives with lone surrogates
+            given.encode()  # an argument that is not UTF-8 arrives with lone surrogates
             return given
         if file:
             return file.read_bytes().decode()
@@ -186,59 +202,30 @@ def read_prompt(given: str | None, file: Path | None) -> str:
             print("type the code to continue, then Ctrl-D on a line of its own", file=sys.stderr)
         return sys.stdin.buffer.read().decode()
     except UnicodeError as error:
-        raise PretrainedError(f"the prompt is not UTF-8 text ({error}): {where}: give Python code") from None
+        raise UserError(f"the prompt is not UTF-8 text ({error}): {where}: give Python code") from None
     except OSError as error:
-        raise PretrainedError(f"cannot be read ({error.strerror}): {where}: give Python code") from None
+        raise UserError(f"cannot be read ({error.strerror}): {where}: give Python code") from None
 
 
-def find_sources(pretrained: Pretrained) -> Attribution | None:
-    """The index of the model's training data; None, with a note, where there is none that can be used."""
-    from attribution import open_sources
-    from copied_runs import SourceIndexError
-
-    try:
-        attribution = open_sources(pretrained.folder, pretrained.vocabulary)
-    except SourceIndexError as error:
-        print(f"note: {error}", file=sys.stderr)
-        return None
-    if attribution.gap:
-        print(f"note: {attribution.gap}", file=sys.stderr)
-    return attribution
+def split_at_marker(prompt: str) -> tuple[str, str | None]:
+    """split_at_marker("a = <FILL>\\nb") -> ("a = ", "\\nb"); without a marker there is no suffix: None."""
+    prefix, marker, suffix = prompt.partition(MARKER)
+    return prefix, suffix if marker else None
 
 
-def load(pretrained: Pretrained, device: str) -> Completer:
-    """The folder's model on its device: by numpy and numba on the CPU, by torch elsewhere."""
-    from completion import Completer
+def check_fills_in(folder: Path) -> None:
+    """Make sure that the model was trained to fill in gaps.
 
-    is_large = pretrained.parameters >= LARGE_PARAMETERS
-    if device == "auto":
-        device = "cuda" if is_large and Path("/dev/nvidia0").exists() else "cpu"
-    if device == "cpu":
-        from compiled_pass import is_compiled
-        from inference import GPT2
-        from pretrained import load_weights
+    Raises:
+        UserError: it was not, or its record does not say so.
+    """
+    from pretrained.provenance import fills_in
 
-        if not is_compiled():
-            print("note: compiling for this processor, once: some seconds", file=sys.stderr)
-        model = GPT2(pretrained.config, load_weights(pretrained), bits=8 if is_large else 16)
-        return Completer(model, pretrained.vocabulary)
-    return Completer(load_on_gpu(pretrained, device), pretrained.vocabulary)
-
-
-def load_on_gpu(pretrained: Pretrained, name: str) -> TorchGPT2:
-    """The model in bfloat16 where the device computes in it, else in float32."""
-    import torch
-    from pretrained import PretrainedError
-    from torch_inference import TorchGPT2, load_tensors
-
-    is_there = torch.cuda.is_available() if name == "cuda" else torch.backends.mps.is_available()
-    if not is_there:
-        raise PretrainedError(
-            f"torch {torch.__version__} finds no such device here: {name}: use --device cpu"
+    if not fills_in(folder):
+        raise UserError(
+            f"this model was trained to continue code, not to fill in gaps: {folder}: "
+            f"leave out --suffix and {MARKER}, or train one with --fim-rate 0.5"
         )
-    has_bf16 = name == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    weights = load_tensors(pretrained, torch.device(name), torch.bfloat16 if has_bf16 else torch.float32)
-    return TorchGPT2(pretrained.config, weights)
 
 
 if __name__ == "__main__":

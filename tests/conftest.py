@@ -1,35 +1,25 @@
-"""What several test files share: where the project lies, running its scripts, a small real corpus."""
+"""Fixtures that several test files share: a small real corpus, its tokenizer, a small model."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
-PROJECT = Path(__file__).resolve().parent.parent
-STDLIB = Path(sysconfig.get_path("stdlib"))
+from project import STDLIB, run_script, succeed
 
 # A test run in the background may have inherited that Ctrl-C and a closed terminal are ignored, and so would
 # what the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# In the order of the journey.
-SCRIPTS = (
-    "data_collector/data_collector.py",
-    "preprocess/data_cleaner.py",
-    "preprocess/data_preprocess.py",
-    "preprocess/tokenizer.py",
-    "model/train.py",
-    "model/code_generator.py",
-)
-BESIDE_THE_JOURNEY = ("model/export.py",)
+# Whether an example is slow says more about the machine than about the code.
+hypothesis.settings.register_profile("project", deadline=None)
+hypothesis.settings.load_profile("project")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,35 +34,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             test.add_marker(pytest.mark.skip(reason="a long sweep: run_tests.sh --full"))
 
 
-def run_script(
-    script: str,
-    *arguments: str | Path,
-    cwd: Path | None = None,
-    stdin: str = "",
-    env: dict[str, str] | None = None,
-    timeout: float = 240,
-) -> subprocess.CompletedProcess[str]:
-    """Run `python <script> <arguments>` as a user would and return its exit code and both outputs.
-
-    script is a path from the project's root ("preprocess/tokenizer.py"); env is added to the environment.
-    """
-    return subprocess.run(
-        [sys.executable, str(PROJECT / script), *map(str, arguments)],
-        cwd=cwd,
-        input=stdin,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=timeout,
-        check=False,
-    )
-
-
-def succeed(result: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    """The result itself, after checking that the command ended with 0; its whole output otherwise."""
-    assert result.returncode == 0, f"{result.args}\nstdout:\n{result.stdout}\nstderr:\n{result.stderr}"
-    return result
+@pytest.fixture(autouse=True)
+def _signals_are_left_as_they_were() -> Iterator[None]:
+    """A test that leaves SIGPIPE at its default lets a later one end pytest itself, without a word."""
+    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGPIPE") if hasattr(signal, name)]
+    before = [signal.getsignal(number) for number in signals]
+    yield
+    assert [signal.getsignal(number) for number in signals] == before, "the test left a signal changed"
 
 
 @pytest.fixture(scope="session")

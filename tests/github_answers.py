@@ -1,7 +1,7 @@
-"""What GitHub's own description of its API says of a search: whole results, and the check of every answer.
+"""GitHub's own description of its API: whole results of a search, and the check of every answer.
 
-github_openapi/search_repositories.json is the part of that description which concerns the search of
-repositories, without its words and examples; its source and licence are beside it.
+github_openapi/search_repositories.json is its part about the search of repositories, without texts and
+examples; its source and licence lie beside it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _description() -> dict[str, Any]:
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI 3.0's way of saying that null is allowed, in JSON Schema's words."""
+    """OpenAPI 3.0's `nullable` as JSON Schema writes it."""
     if schema.pop("nullable", False) is True and isinstance(schema.get("type"), str):
         schema["type"] = [schema["type"], "null"]
     return schema
@@ -38,7 +38,7 @@ def _validator(status: int) -> Draft202012Validator:
 
 
 def check_answer(status: int, body: dict[str, Any]) -> None:
-    """Raise jsonschema.ValidationError unless GitHub could answer so; of many results two are looked at."""
+    """Raise jsonschema.ValidationError unless GitHub could answer this; of many results two are checked."""
     if str(status) in _description()["responses"]:
         items = {"items": body["items"][:1] + body["items"][-1:]} if "items" in body else {}
         _validator(status).validate({**body, **items})

@@ -1,9 +1,8 @@
-"""A stand-in for GitHub on loopback: its search as the REST documentation has it, its repositories by git.
+"""A stand-in for GitHub on loopback: its search by the REST documentation, its repositories by git.
 
-The rules that it keeps: at most 1,000 results of a query and 422 beyond, 100 a page, Link headers, a true
-total_count, a budget a minute with its headers, 401 for an unknown token. Questions and answers are checked
-against GitHub's own description of its API. Requests that a rule forbids are counted. Faults are queued and
-used up one a request.
+Its rules: at most 1,000 results of a query and 422 beyond, 100 a page, Link headers, a true total_count, a
+budget a minute with its headers, 401 for an unknown token. Requests and answers are checked against GitHub's
+own description of its API. Requests that break a rule are counted. Each request uses up one queued fault.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ from __future__ import annotations
 import calendar
 import json
 import re
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -29,13 +30,13 @@ NO_END = 10**12
 
 @dataclass
 class Fault:
-    """How one request goes wrong: a status with headers, or something that happens to a good answer."""
+    """How one request fails: a status with headers, or damage to a good answer."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     message: str = "Server Error"
     # "incomplete", "half", "truncated", "reset", "slow", "drip", "shuffled", "html"; of git "truncated",
-    # "late half", "stall"
+    # "late half", "stall", "reset"
     damage: str = ""
 
 
@@ -65,6 +66,7 @@ class GitHubStandIn:
         self.git_root = git_root
         self.repositories: list[dict[str, Any]] = []
         self._created: dict[int, int] = {}
+        self.renamed: dict[str, int] = {}  # an old name in lower case -> its repository's number
         self.faults: list[Fault] = []
         self.tokens: set[str] | None = None  # None: every token is known
         self.budget = 10_000  # searches a window
@@ -162,6 +164,8 @@ class GitHubStandIn:
                 path = urlsplit(self.path)
                 if path.path == "/search/repositories":
                     stand_in._search(self)
+                elif path.path.startswith("/repos/"):
+                    stand_in._tell(self, path.path.removeprefix("/repos/"))
                 elif path.path.split("/")[2:3] and ".git" in path.path:
                     stand_in._git(self)
                 else:
@@ -187,6 +191,11 @@ class GitHubStandIn:
             serve_git(handler, self.git_root, cut=lambda content: content[: len(content) // 2])
         elif fault.damage == "late half":
             serve_git(handler, self.git_root, pause_seconds=self.slow_seconds)
+        elif fault.damage == "reset":
+            handler.rfile.read(int(handler.headers.get("content-length") or 0))
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            handler.connection.close()
+            handler.close_connection = True
         elif fault.damage == "stall":
             handler.send_response(200)
             handler.send_header("Content-Length", "1000000")
@@ -195,6 +204,25 @@ class GitHubStandIn:
         else:
             handler.rfile.read(int(handler.headers.get("content-length") or 0))
             self._answer(handler, fault.status, {"message": fault.message}, fault.headers)
+
+    def _tell(self, handler: BaseHTTPRequestHandler, full_name: str) -> None:
+        """Answer what is known of one repository; an old name is led to the new one, by its number."""
+        headers = {name.lower(): value for name, value in handler.headers.items()}
+        self.received.append(Received(time.time(), handler.path, "", 0, headers))
+        fault = self.faults.pop(0) if self.faults else Fault()
+        named = full_name.lower()
+        number = self.renamed.get(named)
+        known = [each for each in self.repositories if each["full_name"].lower() == named]
+        known = known or [each for each in self.repositories if f"by-id/{each['id']}" == named]
+        if fault.status:
+            self._answer(handler, fault.status, {"message": fault.message}, fault.headers)
+        elif number is not None:
+            location = {"Location": f"{self.url}/repos/by-id/{number}"}
+            self._answer(handler, 301, {"message": "Moved Permanently"}, location)
+        elif known:
+            self._answer(handler, 200, whole_result(known[0]), {})
+        else:
+            self._answer(handler, 404, {"message": "Not Found"}, {})
 
     def _search(self, handler: BaseHTTPRequestHandler) -> None:
         if not self._searching.acquire(blocking=False):
@@ -247,18 +275,20 @@ class GitHubStandIn:
                 handler, 422, {"message": "Only the first 1000 search results are available"}, limits
             )
             return
-        self._answer_page(handler, asked["q"], page, per_page, limits, fault)
+        self._answer_page(handler, asked, page, per_page, limits, fault)
 
     def _answer_page(
         self,
         handler: BaseHTTPRequestHandler,
-        query: str,
+        asked: dict[str, str],
         page: int,
         per_page: int,
         headers: dict[str, str],
         fault: Fault,
     ) -> None:
-        found = self.matches(query)
+        found = self.matches(asked["q"])
+        if asked.get("sort") == "stars":
+            found.sort(key=lambda repository: -repository["stargazers_count"])
         start = (page - 1) * per_page
         items = list(map(whole_result, found[start : min(start + per_page, 1000)]))
         if fault.damage == "shuffled":
@@ -288,7 +318,10 @@ class GitHubStandIn:
     ) -> None:
         if status >= 400:
             body = {**body, "documentation_url": "https://docs.github.com/rest", "status": str(status)}
-        check_answer(status, body)
+        is_one = "clone_url" in body  # the repository itself, as a search lists it
+        check_answer(
+            status, {"total_count": 1, "incomplete_results": False, "items": [body]} if is_one else body
+        )
         content = json.dumps(body).encode()
         if damage == "slow":
             time.sleep(self.slow_seconds)

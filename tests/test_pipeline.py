@@ -6,11 +6,9 @@ Options that make a stage small (SMALL) are added at the end of each command, wh
 from __future__ import annotations
 
 import hashlib
-import importlib
 import itertools
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -20,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROJECT, SCRIPTS, run_script, succeed
+
+from pages import six_commands
+from project import PROJECT, SCRIPTS, run_script, succeed
 
 SMALL = {
     "data_collector/data_collector.py": "--max-mb 3",
@@ -29,22 +29,6 @@ SMALL = {
     "model/code_generator.py": "--max-new-tokens 40",
 }
 OUTPUTS = ("data.txt", "data.ledger.jsonl", "tokenizer/tokenizer.json", "GPyT/model.safetensors")
-
-
-def readme_blocks() -> list[list[str]]:
-    """The commands of each ```bash block of the README, a list a block."""
-    blocks = re.findall(
-        r"^```bash\n(.*?)^```", (PROJECT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
-    return [[line for line in block.splitlines() if line and not line.startswith("#")] for block in blocks]
-
-
-def six_commands() -> list[str]:
-    """The README's block that takes the whole journey by hand, in its order."""
-    for block in readme_blocks():
-        if [script for script in SCRIPTS if any(script in line for line in block)] == list(SCRIPTS):
-            return block
-    raise AssertionError("README.md has no block with all six commands")
 
 
 def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -224,19 +208,6 @@ def test_the_same_journey_elsewhere_gives_the_same_bytes(journey: Journey, tmp_p
         assert fingerprint(again.folder / name) == fingerprint(journey.folder / name), name
 
 
-def test_every_command_of_the_readme_is_accepted() -> None:
-    commands = [command for block in readme_blocks() for command in block]
-    checked = 0
-    for command in commands:
-        words = shlex.split(re.split(r"[|<>&]", command)[0], comments=True)
-        for script in SCRIPTS:
-            if script in words:
-                parser = importlib.import_module(Path(script).stem).build_parser()
-                parser.parse_args(words[words.index(script) + 1 :])
-                checked += 1
-    assert checked >= len(SCRIPTS)
-
-
 QUICKSTART_SMALL = ["--minutes", "0.1", "--max-mb", "3"]
 
 
@@ -259,8 +230,14 @@ def quickstart(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
 def test_quickstart_goes_all_the_way_and_does_not_repeat_itself(tmp_path: Path) -> None:
     first = succeed(quickstart(tmp_path, *QUICKSTART_SMALL))
     assert "bits per byte" in first.stdout
-    for script in SCRIPTS:
+    for script in (*SCRIPTS, "model/evaluate.py"):
         assert f"$ python {PROJECT / script}" in first.stdout
+    record = json.loads((tmp_path / "GPyT/scores.json").read_text("utf-8"))
+    bits = record["models"][0]["reading"]["figures"]["bits_per_byte"]["value"]
+    assert f"has not learnt from: {bits:.3f} bits per byte; " in first.stdout
+    assert f"{tmp_path}/GPyT/scores.html" in first.stdout
+    assert '\nclass Stack:\n    """A stack of items."""\n\n    def __init__(self, items):' in first.stdout
+    assert "the best of 16 samples" in first.stdout
     before = {name: fingerprint(tmp_path / name) for name in OUTPUTS}
     second = succeed(quickstart(tmp_path, *QUICKSTART_SMALL))
     assert {name: fingerprint(tmp_path / name) for name in OUTPUTS} == before
@@ -289,6 +266,6 @@ def test_quickstart_says_which_packages_an_active_environment_lacks(tmp_path: Pa
     )
     assert result.returncode == 1
     assert "torch==2.13.0" in result.stderr
-    assert "pip install -r" in result.stderr
+    assert f"uv pip install --python {bare}/bin/python -r " in result.stderr  # it has no pip
     shutil.rmtree(bare)
     assert list(workplace.iterdir()) == []

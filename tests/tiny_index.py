@@ -6,10 +6,11 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from copied_runs import Source
-from source_index import INDEX, write_index
-from token_dataset import TokenSplit
 from tokenizers import Tokenizer
+
+from attribution.copies import Source
+from attribution.index import INDEX, write_index
+from data_loading.token_file import TokenSplit
 
 
 def split_of(documents: list[list[int]], sources: list[Source]) -> TokenSplit:
@@ -24,14 +25,14 @@ def split_of(documents: list[list[int]], sources: list[Source]) -> TokenSplit:
         text_bytes=lengths,
         repository=np.array([repositories.index(source.repo) for source in sources], np.int32),
         repositories=repositories,
-        paths=[source.path for source in sources],
+        paths_from=[source.path for source in sources],
         origin=np.array([origins.index((source.commit, source.license)) for source in sources], np.int32),
         origins=origins,
     )
 
 
 def index_texts(folder: Path, files: dict[Source, str], **record: object) -> Path:
-    """Write an index of these files beside the tokenizer.json of a model's folder; where it is."""
+    """Write an index of these files into a model's folder; its path."""
     content = (folder / "tokenizer.json").read_bytes()
     tokenizer = Tokenizer.from_str(content.decode())
     documents = [tokenizer.encode(text, add_special_tokens=False).ids for text in files.values()]

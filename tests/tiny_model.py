@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from conftest import STDLIB
+from project import STDLIB
 
 SPECIAL_TOKENS = ["<|endoftext|>", "<|pad|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"]
 VOCABULARY = 512

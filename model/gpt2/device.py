@@ -1,0 +1,176 @@
+"""The machine that a run computes on: device, precision, threads, memory, and the device's peak speed.
+
+torch is imported inside the functions, for `has_gpu` is asked before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpt2.distributed import local_world_size
+from model_cli import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = Path("/dev")
+
+# Dense bfloat16 (float16 before Ampere) matrix operations per second by a part of the device's name, the
+# first that fits. Source: NVIDIA's data sheets, without sparsity. Other devices get no MFU in the log.
+PEAKS = {
+    "B200": 2250e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "A100": 312e12,
+    "RTX 4090": 165e12,
+    "V100": 125e12,
+    "T4": 65e12,
+}
+
+
+# OpenMP's threads wait for each other by spinning. With another program on one of the cores the default spin
+# makes training eight times slower (measured: 640 tokens/s, not 5,100); a short one costs 3 % on an idle one.
+SPIN_COUNT = "1000"
+
+
+def limit_spinning() -> None:
+    """Have OpenMP's threads spin for a short while only. Before torch is imported: it is read once."""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+
+
+def has_gpu(devices: Path = DEVICES) -> bool:
+    """Whether this machine probably has an NVIDIA GPU, by its device files; asking torch takes seconds.
+
+    A container may see /dev/nvidia1 alone, or only /dev/nvidiactl.
+    """
+    return any(re.fullmatch(r"nvidia(\d+|ctl)", path.name) for path in devices.glob("nvidia*"))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how to compute."""
+
+    device: torch.device
+    dtype: torch.dtype
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """The device and the precision, for people: "2 CPU threads, bfloat16"."""
+        import torch
+
+        precision = str(self.dtype).removeprefix("torch.")
+        if self.device.type == "cpu":
+            return f"{self.threads} CPU thread{'s' * (self.threads > 1)}, {precision}"
+        if self.device.type == "cuda":
+            return f"{torch.cuda.get_device_name(self.device)}, {precision}"
+        return f"{self.device.type}, {precision}"
+
+    @property
+    def free_memory(self) -> int:
+        """Bytes that a model may take on the device; on a CPU, the share of this process."""
+        import psutil
+        import torch
+
+        if self.device.type == "cuda":
+            return int(torch.cuda.mem_get_info(self.device)[0])
+        return int(psutil.virtual_memory().available) // local_world_size()
+
+    @property
+    def peak_memory(self) -> int:
+        """The most bytes of the device's memory that this process has held."""
+        import torch
+
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        return peak_memory()
+
+    @property
+    def peak_flops(self) -> float | None:
+        """Operations per second by the data sheet, None for a device that PEAKS does not list."""
+        import torch
+
+        if self.device.type != "cuda" or self.dtype == torch.float32:
+            return None
+        name = torch.cuda.get_device_name(self.device)
+        return next((peak for part, peak in PEAKS.items() if part in name), None)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether compiling pays: on a CPU it takes a minute for 7 %, on Apple's MPS it gains nothing."""
+        return self.device.type == "cuda" and find_spec("triton") is not None
+
+    def synchronize(self) -> None:
+        """Wait for the device's queued work, so that a clock measures it."""
+        import torch
+
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+
+def peak_memory() -> int:
+    """The most bytes of main memory that this process has held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kilobytes
+
+
+def find_machine(device: str, dtype: str, threads: int | None) -> Machine:
+    """The machine behind --device, --dtype and --threads, where "auto" takes the fastest.
+
+    Raises:
+        UserError: there is no such device, or fewer GPUs than processes.
+    """
+    import torch
+
+    if device == "auto":
+        device = (
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    elif (device == "cuda" and not torch.cuda.is_available()) or (
+        device == "mps" and not torch.backends.mps.is_available()
+    ):
+        raise UserError(f"this torch ({torch.__version__}) finds no {device} device: use --device cpu")
+    chosen = torch.device(device)
+    if device == "cuda":
+        number = int(os.environ.get("LOCAL_RANK", "0"))
+        if number >= torch.cuda.device_count():
+            raise UserError(
+                f"there are {torch.cuda.device_count()} GPUs for {local_world_size()} processes:"
+                " start as many processes as there are GPUs"
+            )
+        chosen = torch.device(device, number)
+    if threads is None and local_world_size() > 1:
+        threads = max(1, (os.cpu_count() or 1) // local_world_size())  # torchrun would give one to each
+    if threads:
+        torch.set_num_threads(threads)
+    precision: torch.dtype = getattr(torch, dtype) if dtype != "auto" else fastest_dtype(chosen)
+    return Machine(chosen, precision, torch.get_num_threads())
+
+
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the processor multiplies it natively; elsewhere emulation costs more than it saves.
+
+    GPUs before Ampere multiply float16 instead, if they are not older than Volta.
+    """
+    import torch
+
+    if device.type == "cpu":
+        native = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # AVX512-BF16 or AMX
+        return torch.bfloat16 if native else torch.float32
+    if device.type != "cuda":
+        return torch.float32
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float16 if torch.cuda.get_device_capability(device) >= (7, 0) else torch.float32

@@ -1,0 +1,81 @@
+"""The vocabulary size and the pre-tokenizer for a budget of training: the table behind `auto`.
+
+The goal is held-out bits per byte at equal training compute, not bytes per token: a longer token carries more
+text, but there are more of them to learn and each is seen less often. So the best size grows with the compute
+of training and with the corpus.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+# The defaults of model/train.py; a test holds them equal.
+CPU_MINUTES = 4.0
+GPU_MINUTES = 30.0
+
+# Minutes of two CPU cores that a minute of a GPU is worth: an H100 takes 415,000 tokens/s
+# of a 124 M model (benchmarks/LOG.md), two cores some 300.
+GPU_FACTOR = 1000.0
+
+DEVICES = Path("/dev")
+GPU_DEVICE = re.compile(r"nvidia(?:\d+|ctl)")
+
+# The corpus needs this many bytes of text for each entry, or the entry is too rare to be learnt: of 52,000
+# entries only 37,600 could be filled on 9.6 MB.
+BYTES_PER_ENTRY = 500
+SMALLEST = 1024  # for any corpus: 256 bytes and the commonest words of Python, which 100 kB contain
+
+
+@dataclass(frozen=True)
+class VocabularyChoice:
+    """A vocabulary size and a pre-tokenizer, and the budget up to which they are taken."""
+
+    minutes: float  # of training on two CPU cores, at most
+    parameters: float  # of the model, at most
+    vocab_size: int
+    pretokenizer: str
+
+
+# Held-out bits per byte at equal operations, those of 3, 10 and 30 minutes on two cores without bfloat16,
+# with the model that train.py plans for them (benchmarks/LOG.md):
+#                      entries   1,024    2,048    4,096    8,192   16,384
+#   3 minutes,  gpt2                      1.4367   1.4613   1.7011   1.9036
+#               cl100k           1.4331   1.4285   1.4474   1.5603   1.9094
+#               python                    1.4391   1.4615   1.5525   1.7700
+#   10 minutes, cl100k                    1.2663   1.2845
+#   30 minutes, cl100k                    1.1644   1.1679
+# Models begin with heads that copy (model/gpt2/initial_weights.py), and short tokens give them more to copy.
+# 2,048 is better than 4,096 by 1.3, 1.4 and 0.3 %, so its lead ends soon after 30 minutes; cores with
+# bfloat16 get there in less than half the time. All other rows are extrapolations, and so is the
+# pre-tokenizer there. To measure: benchmarks/pretokenizer_choice.py.
+TABLE = (
+    VocabularyChoice(40, 5e6, 2048, "cl100k"),
+    VocabularyChoice(600, 30e6, 4096, "cl100k"),
+    VocabularyChoice(6000, 60e6, 8192, "cl100k"),
+    VocabularyChoice(60_000, 200e6, 16384, "cl100k"),
+    VocabularyChoice(float("inf"), float("inf"), 32768, "cl100k"),
+)
+
+
+def choose(corpus_bytes: int, minutes: float, parameters: float | None = None) -> VocabularyChoice:
+    """The row for a budget, with a vocabulary no larger than the corpus can fill: a multiple of 64.
+
+    choose(40_000_000, minutes=4) -> 2,048 entries; choose(1_000_000, minutes=4) -> 1,984
+
+    minutes: of training on two CPU cores. parameters: of the model; if given, they count instead of minutes.
+    """
+    row = next(
+        row for row in TABLE if (parameters <= row.parameters if parameters else minutes <= row.minutes)
+    )
+    most = max(SMALLEST, corpus_bytes // BYTES_PER_ENTRY // 64 * 64)
+    return replace(row, vocab_size=min(row.vocab_size, most))
+
+
+def has_gpu(devices: Path = DEVICES) -> bool:
+    """Whether training would find an NVIDIA GPU here, by its device files: asking torch takes two seconds.
+
+    A container may see nvidia1 alone. model/gpt2/device.py has the same rule; a test holds both equal.
+    """
+    return any(GPU_DEVICE.fullmatch(path.name) for path in devices.glob("nvidia*"))

@@ -1,0 +1,142 @@
+"""What is judged of a file that an editor sends whole or in part."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from project import STDLIB
+from python_syntax.compiler import is_complete
+from python_syntax.judge import NotPythonError
+from serving.editor_window import accept_window, class_headers, judged_suffix, up_to_next
+
+ARGPARSE = (STDLIB / "argparse.py").read_text(encoding="utf-8")
+LINES = ARGPARSE.splitlines(keepends=True)
+PLACES = range(400, len(LINES) - 80, 83)  # lines of the file, within docstrings, calls and bodies
+
+
+def around(line: int, before: int | None = None, after: int | None = None) -> tuple[str, str]:
+    """The text before the middle of a line and the one after it, of so many lines."""
+    column = len(LINES[line]) // 2
+    first = 0 if before is None else max(0, line - before)
+    last = None if after is None else line + after
+    prefix = "".join(LINES[first:line]) + LINES[line][:column]
+    return prefix, LINES[line][column:] + "".join(LINES[line + 1 : last])
+
+
+@pytest.mark.parametrize("line", PLACES)
+def test_a_prefix_and_a_suffix_of_a_valid_file_are_valid_together(line: int) -> None:
+    prefix, suffix = around(line)
+    judged = accept_window(prefix)
+    assert is_complete(judged.text + judged_suffix(judged, suffix), judged.accepted.flags)
+
+
+@pytest.mark.parametrize("line", PLACES)
+def test_of_a_window_the_part_that_is_judged_is_valid(line: int) -> None:
+    prefix, suffix = around(line, before=256, after=64)
+    judged = accept_window(prefix)
+    assert is_complete(judged.text + judged_suffix(judged, suffix), judged.accepted.flags)
+
+
+@pytest.mark.parametrize("line", PLACES)
+def test_what_breaks_the_file_breaks_the_part_that_is_judged(line: int) -> None:
+    prefix, suffix = around(line)
+    judged = accept_window(prefix)
+    near = judged_suffix(judged, suffix)
+    for wrong in ("\n  )\n", "\n = = \n", "'''\n", "\nx = 1\n", "\\ x"):
+        is_whole_valid = is_complete(prefix + wrong + suffix, 0)
+        assert is_complete(judged.text + wrong + near, judged.accepted.flags) is is_whole_valid, wrong
+
+
+def test_the_part_that_is_judged_is_short() -> None:
+    prefix, _ = around(1800)
+    judged = accept_window(prefix)
+    assert judged.text.startswith("class _:\n    def ") and len(judged.text) < 4000 < len(prefix)
+    assert prefix.endswith(judged.text.removeprefix("class _:\n"))
+
+
+def test_a_keystroke_costs_less_than_the_first_look() -> None:
+    prefix, _ = around(1800)
+    began = time.perf_counter()
+    accept_window(prefix + "\n# once more")
+    first = time.perf_counter() - began
+    later = []
+    for number in range(5):
+        began = time.perf_counter()
+        accept_window(f"{prefix}\n# once more {number}")
+        later.append(time.perf_counter() - began)
+    assert min(later) < first
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class A:\n    x = = 1\n    def f(self):\n        re",
+        "def f(:\n    pass\n\ndef g():\n    re",
+        "x = = 1",
+        "a b",
+    ],
+)
+def test_a_prefix_that_is_wrong_is_refused_however_far_back(text: str) -> None:
+    with pytest.raises(NotPythonError):
+        accept_window(text)
+
+
+def test_an_error_is_named_by_its_line_in_the_text() -> None:
+    with pytest.raises(NotPythonError, match="line 5"):
+        accept_window("class A:\n    x = 1\n\n    def f(self):\n        a b\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "indent", "headers"),
+    [
+        ("class A:\n    x = 1\n", "    ", "class _:\n"),
+        ("class A(B,\n        C):\n    x = 1\n", "    ", None),
+        ("def f():\n    x = 1\n", "    ", None),
+        ("class A:\n  class B(C):  # why\n    x = 1\n", "    ", "class _:\n  class _:\n"),
+        ("    x = 1\n", "    ", "class _:\n"),
+        ("", "", ""),
+    ],
+)
+def test_a_method_is_judged_in_an_empty_class_if_it_stands_in_classes_alone(
+    before: str, indent: str, headers: str | None
+) -> None:
+    assert class_headers(before, indent) == headers
+
+
+def test_a_window_that_begins_in_a_text_at_the_margin_is_not_judged() -> None:
+    prefix, _ = around(266, before=256)
+    with pytest.raises(NotPythonError):
+        accept_window(prefix)
+
+
+def test_a_nested_function_is_judged_with_what_it_stands_in() -> None:
+    judged = accept_window("def f():\n    def g():\n        return 1\n    return g")
+    assert judged.text.startswith("def f():")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "indent", "near"),
+    [
+        (")\n\n    def g(self):\n        pass\n", "    ", ")\n\n    _\n"),
+        (")\n        x\n", "    ", ")\n        x\n"),
+        ("\nx = 1\ny = 2\n", "", "\n_\n"),
+        ("\n    @property\n    def g(self): ...\n", "    ", "\n    _\n"),
+        ("\n    def g(): ...\nx", "", "\n    def g(): ...\n_\n"),
+        ("", "", ""),
+        ("else", "", "else"),
+    ],
+)
+def test_of_a_suffix_the_rest_of_the_statement_is_judged(suffix: str, indent: str, near: str) -> None:
+    assert up_to_next(suffix, indent) == near
+
+
+def test_a_prompt_that_names_an_unknown_encoding_is_refused() -> None:
+    with pytest.raises(NotPythonError, match="encoding"):
+        accept_window("# coding: nonsense\nx = 1\ndef f(): ")
+
+
+def test_features_of_the_future_are_in_force() -> None:
+    judged = accept_window("from __future__ import annotations\n\n\nclass A:\n    def f(self) -> ")
+    assert judged.accepted.flags

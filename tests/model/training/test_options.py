@@ -1,0 +1,74 @@
+"""The options of train.py: the record that a resumed run is compared with, and options that clash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model_cli import UserError, script_parser
+from training.options import TrainOptions, add_options, check_options
+
+
+def options_of(*arguments: str) -> TrainOptions:
+    parser = script_parser("")
+    add_options(parser)
+    return TrainOptions(**vars(parser.parse_args(arguments)))
+
+
+def test_the_record_has_the_names_that_every_provenance_json_has() -> None:
+    by_steps = options_of("--steps", "50", "--n-layer", "2", "--device", "cpu", "--threads", "1")
+    assert by_steps.record == {
+        "minutes": None,
+        "steps": 50,
+        "seed": 0,
+        "size": None,
+        "n_layer": 2,
+        "n_head": None,
+        "n_embd": None,
+        "block_size": None,
+        "batch_size": None,
+        "dtype": "auto",
+        "fim_rate": 0.0,
+    }
+    by_the_clock = options_of("--minutes", "3", "--size", "5M", "--fim-rate", "0.5")
+    assert by_the_clock.record == {
+        **by_steps.record,
+        "minutes": 3.0,
+        "steps": None,
+        "size": 5e6,
+        "n_layer": None,
+        "fim_rate": 0.5,
+    }
+    assert (by_steps.seconds, by_the_clock.seconds) == (None, 180.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "5M", "--n-layer", "2"], "--size and --n-layer both choose the shape"),
+        (["--n-embd", "100", "--n-head", "3"], "--n-embd 100 is not a multiple of --n-head 3"),
+        (
+            ["--init-from", "base", "--size", "5M"],
+            "--size cannot be chosen: the shape is that of --init-from",
+        ),
+        (["--init-from", "same", "--output", "same"], "cannot be read from and replaced at once"),
+        (["--fsdp"], "--fsdp divides the weights among processes"),
+    ],
+)
+def test_options_that_clash_are_refused_before_anything_is_loaded(
+    arguments: list[str], message: str, tmp_path: Path, tokenizer: Path
+) -> None:
+    data = tmp_path / "data.txt"
+    data.write_text("{}\n", encoding="utf-8")
+    options = options_of("--data", str(data), "--tokenizer", str(tokenizer), *arguments)
+    with pytest.raises(UserError, match=message):
+        check_options(options)
+
+
+@pytest.mark.parametrize("wrong", ["--steps 0", "--minutes -1", "--fim-rate 1.5", "--size big"])
+def test_a_value_that_makes_no_sense_is_a_usage_error(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        options_of(*wrong.split())
+    assert exit_.value.code == 2
+    assert wrong.split()[0] in capsys.readouterr().err
