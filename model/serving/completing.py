@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from generation.completer import LONGEST_TOKEN, Completer
+from generation.completer import Completer
 from generation.ending import Gap
+from generation.prompt_ids import LONGEST_TOKEN, PromptReader
 from generation.rejection import GuardedText
 from generation.sample import Sample
 from python_syntax.judge import NotPythonError, as_python_reads
@@ -38,13 +39,26 @@ class Begun:
     judged: Judged | None  # the part of the prompt that is judged; None: the samples are not
 
 
+class SteadyPromptReader(PromptReader):
+    """Reads a long prompt from the same token on while it grows by some dozens of keystrokes."""
+
+    def encoded_end(self, prompt: str) -> str:
+        longest = self.block_size * LONGEST_TOKEN
+        cut, step = len(prompt) - longest, min(ENCODED_FROM, longest // 4)
+        return prompt[cut + -cut % step :] if cut > 0 else prompt
+
+    def last(self, ids: list[int], room: int) -> list[int]:
+        first, stride = len(ids) - room, max(1, self.block_size // STRIDES)
+        return ids[min(first + -first % stride, len(ids) - 1) :] if first > 0 else ids
+
+
 class ServingCompleter(Completer):
     """Completes prompts of which it has often read the beginning before."""
 
     def __init__(
         self, model: LanguageModel, vocabulary: Vocabulary, prompts: PromptCache, *, fills_in: bool
     ) -> None:
-        super().__init__(model, vocabulary)
+        super().__init__(model, vocabulary, SteadyPromptReader(vocabulary, model.config.block_size))
         self.prompts = prompts
         self.fills_in = fills_in
         self.known = 0  # of the tokens of the newest row that was read, those that were kept
@@ -63,7 +77,7 @@ class ServingCompleter(Completer):
                 note = error.advice
         gap = Gap(judged.text, judged_suffix(judged, suffix)) if judged and suffix else None
         read = suffix if suffix and self.fills_in else None
-        ids, pending, max_tokens = self.read_around(prompt, read, decoding.max_new_tokens)
+        ids, pending, max_tokens = self.reader.read_around(prompt, read, decoding.max_new_tokens)
         samples = [
             Sample(
                 number,
@@ -79,15 +93,6 @@ class ServingCompleter(Completer):
             for number in range(decoding.samples)
         ]
         return Begun(samples, note, judged)
-
-    def encoded_end(self, prompt: str) -> str:
-        longest = self.model.config.block_size * LONGEST_TOKEN
-        cut, step = len(prompt) - longest, min(ENCODED_FROM, longest // 4)
-        return prompt[cut + -cut % step :] if cut > 0 else prompt
-
-    def last(self, ids: list[int], room: int) -> list[int]:
-        first, stride = len(ids) - room, max(1, self.model.config.block_size // STRIDES)
-        return ids[min(first + -first % stride, len(ids) - 1) :] if first > 0 else ids
 
     def read_row(self, ids: list[int], cache: KeyValueCache, row: int) -> Array:
         self.known = self.prompts.load(ids, cache, row)

@@ -15,7 +15,7 @@ from bpe.learning import CL100K_PATTERN as LEARNT_CL100K_PATTERN
 from bpe.learning import train_bpe
 from export import main
 from exporting.gguf_file import NAME_OF_PATTERN
-from generation.completer import gap_ids
+from generation.prompt_ids import gap_ids
 from llama_cpp_server import LlamaServer
 from pretrained.load import read_json, read_pretrained
 from pretrained.vocabulary import CL100K_PATTERN, GPT2_PATTERN

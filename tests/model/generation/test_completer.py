@@ -13,12 +13,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from generation.completer import (
-    Completer,
-    gap_ids,
-    load_completer,
-    without_last_word,
-)
+from generation.completer import Completer, load_completer
+from generation.prompt_ids import gap_ids, without_last_word
 from generation.sample import Sample
 from inference.cpu_engine import CpuEngine
 from inference.decoding import Decoding
@@ -202,7 +198,7 @@ def test_text_goes_on_past_the_positions_of_the_model(completer: Completer) -> N
 
 @pytest.mark.parametrize("new_tokens", [1, 20, 1000])
 def test_of_a_prompt_longer_than_the_positions_the_end_is_read(completer: Completer, new_tokens: int) -> None:
-    ids, pending = completer.read_prompt(DECODER_PY, new_tokens)
+    ids, pending = completer.reader.read_prompt(DECODER_PY, new_tokens)
     spelt = b"".join(completer.vocabulary.token_bytes[token_id] for token_id in ids) + pending
     assert DECODER_PY.encode().endswith(spelt)
     assert 64 // 2 <= len(ids) < 64
@@ -211,7 +207,7 @@ def test_of_a_prompt_longer_than_the_positions_the_end_is_read(completer: Comple
 
 def test_a_prompt_of_ten_megabytes_is_not_encoded_whole(completer: Completer) -> None:
     prompt = "x = 1\n" * 1_700_000
-    assert completer.read_prompt(prompt, 10) == completer.read_prompt(prompt[-6000:], 10)
+    assert completer.reader.read_prompt(prompt, 10) == completer.reader.read_prompt(prompt[-6000:], 10)
 
 
 def test_the_same_seed_writes_the_same_text(completer: Completer) -> None:
@@ -230,9 +226,9 @@ def test_a_sample_is_the_same_however_many_there_are(completer: Completer) -> No
 def test_without_a_begin_of_text_token_a_prompt_is_read_as_it_stands(tmp_path: Path) -> None:
     pretrained = read_pretrained(save_endless_model(tmp_path))
     completer = load_completer(pretrained, "cpu")
-    assert completer.read_prompt("x", 10) == (pretrained.vocabulary.encode("x"), b"")
+    assert completer.reader.read_prompt("x", 10) == (pretrained.vocabulary.encode("x"), b"")
     with pytest.raises(UserError, match="give a prompt"):
-        completer.read_prompt("", 10)
+        completer.reader.read_prompt("", 10)
 
 
 def test_no_tokens_asked_for_is_no_completion(completer: Completer) -> None:

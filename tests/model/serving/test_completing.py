@@ -128,7 +128,7 @@ def test_samples_that_were_put_away_go_on_as_if_nothing_had_been(folder: Path) -
 
 def test_the_suffix_is_read_before_the_prefix(folder: Path) -> None:
     completer = load(folder)
-    ids, pending = completer.read_gap("def f(x):\n    retu", "\n    y = 1\n")
+    ids, pending = completer.reader.read_gap("def f(x):\n    retu", "\n    y = 1\n")
     id_of = completer.vocabulary.tokenizer.token_to_id
     marks = [ids.index(id_of(f"<|fim_{name}|>") or -1) for name in ("prefix", "suffix", "middle")]
     assert marks[0] + 1 == marks[1] < marks[2]
@@ -140,14 +140,14 @@ def test_the_suffix_is_read_before_the_prefix(folder: Path) -> None:
 
 def test_of_long_surroundings_half_of_the_context_is_left_free(folder: Path) -> None:
     completer = load(folder)
-    ids, _ = completer.read_gap(TEXT[:6000], TEXT[6000:])
+    ids, _ = completer.reader.read_gap(TEXT[:6000], TEXT[6000:])
     assert 64 < len(ids) <= 128
 
 
 def test_a_long_prompt_leaves_room_for_what_is_written(folder: Path) -> None:
     completer = load(folder)
     for end in range(3000, 6000, 111):
-        ids, _ = completer.read_prompt(TEXT[:end], 100)
+        ids, _ = completer.reader.read_prompt(TEXT[:end], 100)
         assert 256 - 100 - 20 - 32 <= len(ids) <= 256 - 100
 
 
