@@ -33,7 +33,6 @@ def number_between(kind: type[int] | type[float], low: float, high: float) -> Ca
     number_between(int, 0, 10)("11") -> ArgumentTypeError: 11 is not a whole number from 0 to 10
     """
     name = "whole number" if kind is int else "number"
-    limits = f"from {low:g} to {high:g}" if high < LARGEST else f"of at least {low:g}"
 
     def parse(text: str) -> float:
         try:
@@ -41,6 +40,8 @@ def number_between(kind: type[int] | type[float], low: float, high: float) -> Ca
         except ValueError:
             value = kind(low) - 1
         if not low <= value <= high:  # also refuses nan
+            is_bounded = high < LARGEST or value > high
+            limits = f"from {low:g} to {high:.10g}" if is_bounded else f"of at least {low:g}"
             raise argparse.ArgumentTypeError(f"{text} is not a {name} {limits}")
         return value
 

@@ -13,6 +13,9 @@ from inference.language_model import Array
 # less likely than the likeliest one are sorted only if the nucleus reaches that far.
 LESS_LIKELY = 2.0**-8
 
+# Below this temperature nothing but the likeliest token is ever drawn, and 1 / temperature leaves float32.
+COLDEST = 1e-6
+
 # An immediate repetition counts as a loop if it fills so many tokens: [0, 0] does not. The loops that a model
 # of minutes falls into have units of at most so many tokens.
 LOOP_TOKENS = 4
@@ -25,7 +28,7 @@ def sample(logits: Array, decoding: Decoding, rngs: list[Random]) -> list[int]:
     As in transformers: first the temperature, then the top_k likeliest, then as many of these as it takes for
     the probability top_p (Holtzman et al. 2020, section 3.1).
     """
-    if decoding.temperature == 0:
+    if decoding.temperature < COLDEST:
         return [int(row.argmax()) for row in logits]
     return [sample_row(row, decoding, rng.random()) for row, rng in zip(logits, rngs, strict=True)]
 

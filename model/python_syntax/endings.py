@@ -40,6 +40,8 @@ MISSING = {
     "*": 4,
     "NUMBER": 4,
 }
+MOST_COMPILED = 1 << 20  # characters in all: a second. A long text gets fewer tries, but FEWEST at least
+FEWEST = 8
 STEPS = 30  # of the search for each compilation that it may take
 MOST_VISITS = 3  # to a state of the grammar: CPython may object to one way there and not to the next
 STRING_STEPS = 300  # of the search for the end of a string
@@ -83,7 +85,8 @@ class EndingSearch:
 
     def all(self, text: str) -> Iterator[str]:
         """The endings that make a text complete, the shortest first."""
-        found = islice(endings(text, None, self.attempts * STEPS), self.attempts)
+        attempts = min(self.attempts, max(FEWEST, MOST_COMPILED // max(1, len(text))))
+        found = islice(endings(text, None, attempts * STEPS), attempts)
         candidates = chain([""], found, [lexical_state(text).closing_brackets])
         yield from (ending for ending in candidates if is_complete(text + ending, self.flags))
 

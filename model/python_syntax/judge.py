@@ -82,8 +82,8 @@ def as_python_reads(text: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def accept_prompt(prompt: str) -> Accepted:
-    """The parse state of a prompt that may be cut anywhere.
+def accept_prompt(prompt: str, longest: int = LONGEST_STATEMENT) -> Accepted:
+    """The parse state of a prompt that may be cut anywhere; `longest`: of the statement that it ends in.
 
     Raises:
         NotPythonError: no ending makes it a program, or it would take too long to know.
@@ -91,7 +91,7 @@ def accept_prompt(prompt: str) -> Accepted:
     check_encoding(prompt)
     start, flags = 0, 0
     size = PART
-    while start + size < len(prompt) and size <= 4 * LONGEST_STATEMENT:
+    while start + size < len(prompt) and size <= 4 * longest:
         border = last_start(prompt, start, start + size)
         code = compiled(prompt[start:border], flags) if border else None
         if isinstance(code, CodeType):
@@ -101,10 +101,8 @@ def accept_prompt(prompt: str) -> Accepted:
             raise refusal(prompt, start, flags)
         else:
             size *= 2  # a long statement, or a border inside a string
-    if (length := len(prompt) - start) > LONGEST_STATEMENT:
-        raise TooLongError(
-            f"your prompt ends in a statement of {length / 1e6:.1f} million characters, too long to check"
-        )
+    if (length := len(prompt) - start) > longest:
+        raise TooLongError(f"your prompt ends in a statement of {length:,} characters, too long to check")
     return accept_last_statement(prompt, start, flags)
 
 

@@ -176,6 +176,8 @@ class LogicalLine:
             case "blanks":
                 return end
             case "word":
+                if not (token.isascii() or token.isidentifier()):
+                    return None
                 if is_last:
                     return self.wait(text, place, *grown(token))
                 return end if self.read_word(token) else None
@@ -207,8 +209,6 @@ class LogicalLine:
         return end
 
     def read_word(self, word: str) -> bool:
-        if not word.isascii() and not word.isidentifier():
-            return False
         if word in KEYWORDS or word in SOFT_KEYWORDS:
             if not self.first or self.first == "async":
                 self.is_async = self.first == "async"

@@ -60,7 +60,7 @@ class Access:
             return refused(
                 403, "this server answers to the names of its own machine only: 127.0.0.1, localhost"
             )
-        if "origin" in headers and urlsplit(headers["origin"]).netloc != host:
+        if "origin" in headers and site_of(headers["origin"]) != host:
             return refused(403, "requests from pages of other sites are refused")
         is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
         if is_foreign and headers.get("sec-fetch-mode") != "navigate":
@@ -81,6 +81,14 @@ def host_name(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+
+
+def site_of(origin: str) -> str | None:
+    """site_of("http://127.0.0.1:8012") -> "127.0.0.1:8012"; None if it names none."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None
 
 
 def refused(status: int, message: str, code: str | None = None, param: str | None = None) -> JSONResponse:

@@ -36,6 +36,7 @@ PAGE = Path(__file__).parent / "page"
 PAGE_FILE = re.compile(r"[a-z0-9_-]+\.(html|css|js|svg|png)")
 MOST_DROPPED = 32 << 20  # bytes that are read and dropped: a client that still sends may lose the answer
 MOST_BODY = 6 << 20  # bytes: a prompt and a suffix of a million characters each, as JSON
+MOST_JUDGED = 1 << 18  # characters: compiling holds up everything else, and may take longer than linear time
 MOST_CARD = 1 << 20
 BODY_SECONDS = 30.0  # a client that stops in the middle of its request is not waited for longer
 # scores.html came with the model, from wherever that came: its styles are its own, and it may do nothing.
@@ -98,7 +99,11 @@ class Service:
             get("/", self.index),
             get("/page/{name}", self.page_file),
         ]
-        handlers: dict[Any, Any] = {RequestError: bad_request, HTTPException: no_such_address}
+        handlers: dict[Any, Any] = {
+            RequestError: bad_request,
+            HTTPException: no_such_address,
+            Exception: internal_error,
+        }
         return Guarded(Starlette(routes=routes, exception_handlers=handlers), access)
 
     async def completions(self, request: Request) -> Response:
@@ -166,7 +171,7 @@ class Service:
         return listen()
 
     async def judge(self, request: Request) -> Response:
-        text = text_of((await read_json(request)).get("text"), "text", or_null=False)
+        text = text_of((await read_json(request)).get("text"), "text", MOST_JUDGED, or_null=False)
         return JSONResponse(await asyncio.to_thread(verdict, as_python_reads(text)))
 
     async def models(self, _: Request) -> Response:
@@ -292,6 +297,10 @@ async def bad_request(_: Request, error: RequestError) -> Response:
     if error.status in (408, 413):  # the rest of the body is not read
         answer.headers["connection"] = "close"
     return answer
+
+
+async def internal_error(_: Request, __: Exception) -> Response:
+    return refused(500, "internal error")  # Guarded says on the terminal what it was
 
 
 async def no_such_address(_: Request, error: HTTPException) -> Response:

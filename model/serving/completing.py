@@ -69,13 +69,14 @@ class ServingCompleter(Completer):
         suffix: what follows the place where they are inserted; "" if nothing does.
         """
         prompt, suffix = as_python_reads(prompt), as_python_reads(suffix)
-        note, judged = "", None
+        note, judged, gap = "", None, None
         if decoding.valid:
             try:
                 judged = accept_window(prompt)
+                if suffix:
+                    gap = Gap(judged.text[judged.accepted.start :], judged_suffix(judged, suffix))
             except NotPythonError as error:
-                note = error.advice
-        gap = Gap(judged.text, judged_suffix(judged, suffix)) if judged and suffix else None
+                note, judged = error.advice, None
         read = suffix if suffix and self.fills_in else None
         ids, pending, max_tokens = self.reader.read_around(prompt, read, decoding.max_new_tokens)
         samples = [

@@ -9,6 +9,9 @@ is compiled once and remembered. So judged is the last method, in an empty class
 An editor may also have cut the text out of a file anywhere. A beginning that lies within a statement is left
 out, up to the first method. Of what follows the cursor the judge needs the rest of the statement that the
 cursor is in, and a line like the one after it, for its indentation.
+
+All this happens before the first token, in the thread that every request waits for. So it is bounded: of a
+very long text the end is judged, as if an editor had cut it out, and a very long statement is not.
 """
 
 from __future__ import annotations
@@ -18,10 +21,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType
 
-from python_syntax.compiler import Accepted, compiled, future_flags, is_complete
+from python_syntax.compiler import Accepted, compiled, future_flags, is_complete, is_viable
 from python_syntax.judge import (
     CONTINUES,
     NotPythonError,
+    TooLongError,
     accept_last_statement,
     accept_prompt,
     check_encoding,
@@ -35,6 +39,8 @@ BEGINNING = re.compile(
 )
 MOST_BEGINNINGS = 8  # are tried, from the last one back: docstrings and decorators are no good beginnings
 SEARCHED = 1 << 16  # characters before the cursor in which they are looked for
+MOST_WINDOW = 1 << 18  # characters before the cursor: compiled in half a second, where most are known
+LONGEST_JUDGED = 1 << 16  # characters of a statement, around the cursor: compiled with each of its lines
 OUTER_LINE = re.compile(r"^([ \t]*)([^ \t\n#].*)", re.MULTILINE)
 CLASS = re.compile(r"class\b.*:[ \t]*(?:#.*)?$")
 
@@ -55,7 +61,10 @@ def accept_window(text: str) -> Judged:
         NotPythonError: no program contains it.
     """
     check_encoding(text)
-    is_cut = bool(CONTINUES.match(text.lstrip("\n")))
+    is_short = len(text) <= MOST_WINDOW
+    if not is_short:
+        text = text[text.find("\n", len(text) - MOST_WINDOW) + 1 :]
+    is_cut = not is_short or bool(CONTINUES.match(text.lstrip("\n")))
     for begin in reversed(list(BEGINNING.finditer(text, max(0, len(text) - SEARCHED)))[-MOST_BEGINNINGS:]):
         flags = 0 if is_cut else flags_of_program(text[: begin.start()])
         if flags is None:
@@ -74,7 +83,9 @@ def accept_window(text: str) -> Judged:
                 error = compiled(text, 0)
                 if isinstance(error, SyntaxError):
                     raise NotPythonError(explain(error, text, 0)) from None
-    return Judged(text, accept_prompt(text), "")
+    if not is_short:
+        raise TooLongError(f"your prompt ends in more than {SEARCHED:,} characters that belong together")
+    return Judged(text, accept_prompt(text, LONGEST_JUDGED), "")
 
 
 @lru_cache(maxsize=32)  # while somebody types, what stands before the method stays the same
@@ -112,14 +123,22 @@ def judged_suffix(judged: Judged, suffix: str) -> str:
     """What has to follow an insertion so that the file goes on as it did: as little as tells.
 
     judged: what is before it. A suffix that breaks off in a statement gets an ending if one is found.
+
+    Raises:
+        TooLongError: it goes on for too long.
     """
-    prefix, ending = judged.text, judged.accepted.ending
+    prefix, ending = judged.text[judged.accepted.start :], judged.accepted.ending
     middles = list(dict.fromkeys(("", ending, ending.lstrip("\n"))))
     near = up_to_next(suffix, judged.indent)
-    for candidate in dict.fromkeys((near, suffix)):
+    if len(prefix) + len(near) > LONGEST_JUDGED:
+        raise TooLongError("the statement around the cursor is too long to check")
+    for candidate in dict.fromkeys((near, suffix[:LONGEST_JUDGED])):
         if any(is_complete(f"{prefix}{middle}{candidate}\n", judged.accepted.flags) for middle in middles):
             return candidate
+    lines = near[: near.rfind("\n") + 1]
     for middle in middles:
+        if not is_viable(prefix + middle + lines, judged.accepted.flags):
+            continue  # a search would end with nothing, and late
         try:
             return near + accept_last_statement(prefix + middle + near, 0, judged.accepted.flags).ending
         except NotPythonError:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from inference.decoding import LARGEST, SETTINGS, Decoding
+from model_cli import printable
 from serving.stops import Stops
 from serving.worker import Task
 
@@ -31,6 +32,9 @@ MOST_STOPS = 16
 LONGEST_STOP = 200  # characters
 MOST_LOGPROBS = 20
 DEFAULT_TOKENS = 16  # OpenAI's
+SEEDS = 1 << 64  # OpenAI's are signed, llama.cpp's are not
+LLAMA_ANY_SEED = (-1, 0xFFFFFFFF)
+LONGEST_VALUE = 40  # characters of a wrong value that an error repeats
 UNSUPPORTED = {"logit_bias": {}, "presence_penalty": 0, "frequency_penalty": 0}  # but as they mean nothing
 
 
@@ -91,6 +95,8 @@ def openai_question(content: dict[str, Any], vocabulary: Vocabulary) -> Question
     tokens = min(whole(content, "max_tokens", DEFAULT_TOKENS, LARGEST), MOST_TOKENS)
     decoding = read_decoding(content, written, tokens)
     options = content.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise RequestError("stream_options is not an object", "stream_options")
     stops = stop_strings(content)
     tasks = [
         Task(
@@ -111,7 +117,7 @@ def openai_question(content: dict[str, Any], vocabulary: Vocabulary) -> Question
         tasks,
         is_streamed,
         echo,
-        isinstance(options, dict) and options.get("include_usage") is True,
+        flag(options or {}, "include_usage", False),
         samples,
     )
 
@@ -136,7 +142,7 @@ def llama_question(
     if samples > MOST_ROWS:
         raise RequestError(f"more than {MOST_ROWS} completions in one request", "n_cmpl")
     milliseconds = number(content, "t_max_predict_ms", -1)
-    seeded = {**content, "seed": None} if content.get("seed") == -1 else content
+    seeded = {**content, "seed": None} if content.get("seed") in LLAMA_ANY_SEED else content
     text = prefix + prompt[0]
     stops = Stops(
         stop_strings(content),
@@ -147,11 +153,11 @@ def llama_question(
     )
     fields = content.get("response_fields")
     is_list = isinstance(fields, list) and all(isinstance(name, str) for name in fields)
+    if fields is not None and not is_list:
+        raise RequestError("response_fields is not a list of texts", "response_fields")
     decoding = read_decoding(seeded, samples, min(tokens, MOST_TOKENS))
     task = Task(text, decoding, suffix, stops, warms=tokens == 0)
-    return Question(
-        [task], flag(content, "stream", False), fields=tuple(fields) if is_list and fields else None
-    )
+    return Question([task], flag(content, "stream", False), fields=tuple(fields) if fields else None)
 
 
 def read_decoding(content: dict[str, Any], samples: int, max_tokens: int) -> Decoding:
@@ -160,12 +166,29 @@ def read_decoding(content: dict[str, Any], samples: int, max_tokens: int) -> Dec
     for field in dataclasses.fields(Decoding):
         name = "stop_at" if field.name == "stop" else field.name
         if (
-            field.name not in ("max_new_tokens", "samples", "scores", "valid")
+            field.name not in ("max_new_tokens", "samples", "scores", "valid", "seed")
             and content.get(name) is not None
         ):
             given[field.name] = setting(content, name, field.name, field.default)
     valid = flag(content, "valid", True)
-    return Decoding(**given, samples=samples, max_new_tokens=max_tokens, valid=valid, scores=True)
+    return Decoding(
+        **given,
+        samples=samples,
+        max_new_tokens=max_tokens,
+        seed=seed_of(content),
+        valid=valid,
+        scores=True,
+    )
+
+
+def seed_of(content: dict[str, Any]) -> int | None:
+    """Any whole number of 64 bits: programs draw theirs from all of them."""
+    value = content.get("seed")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value is not None and (type(value) is not int or not -SEEDS // 2 <= value < SEEDS):
+        raise RequestError("seed is not a whole number of 64 bits", "seed")
+    return None if value is None else value % SEEDS
 
 
 def setting(content: dict[str, Any], name: str, known_as: str, default: Any) -> Any:
@@ -178,10 +201,12 @@ def setting(content: dict[str, Any], name: str, known_as: str, default: Any) -> 
         raise RequestError(f"{name} is not a {'string' if known_as == 'stop' else 'number'}", name)
     if not isinstance(value, str) and abs(value) < LARGEST and value == int(value):
         value = int(value)  # 16.0 is a whole number to JSON
+    text = str(value)
     try:
-        return parse(str(value))
+        return parse(text)
     except argparse.ArgumentTypeError as error:
-        raise RequestError(f"{name}: {error}", name) from None
+        short = text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+        raise RequestError(f"{name}: {printable(str(error).replace(text, short, 1))}", name) from None
 
 
 def read_prompts(value: Any, vocabulary: Vocabulary) -> list[str]:
@@ -207,14 +232,14 @@ def text_of_ids(ids: list[Any], vocabulary: Vocabulary) -> str:
     return text_of(b"".join(spellings[i] for i in ids).decode(errors="replace"), "prompt")
 
 
-def text_of(value: Any, name: str, *, or_null: bool = True) -> str:
+def text_of(value: Any, name: str, most: int = MOST_PROMPT, *, or_null: bool = True) -> str:
     if value is None and or_null:
         return ""
     if not isinstance(value, str):
         raise RequestError(f"{name} is not a text", name)
-    if len(value) > MOST_PROMPT:
+    if len(value) > most:
         raise RequestError(
-            f"{name} has {len(value):,} characters, more than {MOST_PROMPT:,}",
+            f"{name} has {len(value):,} characters, more than {most:,}",
             name,
             413,
             "context_length_exceeded",
@@ -256,9 +281,11 @@ def number(content: dict[str, Any], name: str, default: float) -> float:
 
 def whole(content: dict[str, Any], name: str, default: Any, most: int) -> Any:
     """A whole number from 0 to `most`."""
-    value = number(content, name, -1)
-    if content.get(name) is None:
+    value = content.get(name)
+    if value is None:
         return default
-    if value != int(value) or not 0 <= value <= most:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RequestError(f"{name} is not a number", name)
+    if not 0 <= value <= most or value != int(value):
         raise RequestError(f"{name} is not a whole number from 0 to {most:,}", name)
     return int(value)

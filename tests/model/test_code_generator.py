@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -202,12 +203,15 @@ def test_ctrl_c_leaves_what_was_written(endless: Path) -> None:
 def test_the_first_start_says_that_it_compiles_and_the_second_does_not(folder: Path, tmp_path: Path) -> None:
     environment = {"NUMBA_CACHE_DIR": str(tmp_path)}
     options = ["--model", str(folder), "--prompt", "x = 1", "--seed", "1", "--json"]
-    first, second = (succeed(run_script(SCRIPT, *options, env=environment)) for _ in range(2))
+    started = time.monotonic()
+    first = succeed(run_script(SCRIPT, *options, env=environment))
+    whole = time.monotonic() - started
+    second = succeed(run_script(SCRIPT, *options, env=environment))
     assert first.stderr == "note: compiling for this processor, some seconds, once\n"
     assert second.stderr == ""
     ours, theirs = json.loads(first.stdout), json.loads(second.stdout)
     assert ours["text"] == theirs["text"]
-    assert ours["seconds"] < 1, "the compiling is not counted as writing"
+    assert ours["seconds"] < whole / 4, "the compiling is not counted as writing"
 
 
 def test_code_that_numba_may_not_compile_is_compiled_all_the_same(folder: Path) -> None:

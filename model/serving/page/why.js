@@ -5,7 +5,7 @@ import { struckOut } from "./segments.js";
 
 const MOST_SHOWN = 40; // of each kind; a text of thousands of tokens has more than anybody reads
 const LONGEST_EXCERPT = 64; // characters of a copy, or of a line that was taken back
-// What the server says of a token that the grammar refuses, which most are: it is said once, above the list.
+// REFUSED of model/generation/rejection.py, the commonest reason: it is said once, above the list.
 const BY_GRAMMAR = "refused at once, which costs no pass";
 
 export class Why {

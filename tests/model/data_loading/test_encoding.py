@@ -261,9 +261,10 @@ def test_in_a_log_it_says_once_what_came_out(
     tokens = len(dataset.train.tokens) + len(dataset.held_out.tokens)
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.startswith(f"encoded {data_txt}: ")
-    assert f"{tokens:,} tokens" in err
-    assert err.count("\n") == 1
+    lines = [line for line in err.splitlines() if not line.startswith("encoding: ")]  # of a slow machine
+    assert len(lines) == 1
+    assert lines[0].startswith(f"encoded {data_txt}: ")
+    assert f"{tokens:,} tokens" in lines[0]
     encode_corpus(data_txt, tokenizer_folder, tmp_path, threads=2)
     assert capfd.readouterr() == ("", "")
 

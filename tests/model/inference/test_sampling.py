@@ -25,9 +25,11 @@ def logits_of(size: int, spread: float = 2.0) -> Array:
     return np.random.default_rng(size).standard_normal((1, size), np.float32) * np.float32(spread)
 
 
-def test_temperature_0_takes_the_likeliest() -> None:
+@pytest.mark.parametrize("temperature", [0, 1e-7, 1e-40, 1e-320])
+@pytest.mark.filterwarnings("error")
+def test_temperature_0_takes_the_likeliest(temperature: float) -> None:
     logits = logits_of(300)
-    assert sample(logits, Decoding(temperature=0), [Random(1)]) == [int(logits.argmax())]
+    assert sample(logits, Decoding(temperature=temperature), [Random(1)]) == [int(logits.argmax())]
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,8 @@ def test_no_file_of_the_standard_library_is_refused(folder: str) -> None:
         ("x = 1", "a "),
         ("x = 01", ")"),
         ("x = 1 ", "?"),
+        ("x = ", "\U0001f40d"),
+        ("x = \u00e9", "\u20ac"),
         ("x = [i for i ", "of "),
         ("if x", "\n"),
         ("if x ", "= 1"),

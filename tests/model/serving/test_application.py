@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import re
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
+from generation.rejection import REFUSED
 from project import PROJECT
 from server_process import ServerProcess
-from serving.access import host_name
-from serving.application import verdict
+from serving.access import Access, host_name
+from serving.application import PAGE, Service, verdict
 
 
 @pytest.fixture
@@ -34,7 +41,8 @@ def test_this_machine_is_known_by_its_own_names(client: httpx2.Client, host: str
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "vscode-webview://x"]
+    "origin",
+    ["http://evil.example", "null", "http://127.0.0.1:1", "vscode-webview://x", "http://[::1", "", "http://"],
 )
 def test_a_page_of_another_site_is_refused(server: ServerProcess, client: httpx2.Client, origin: str) -> None:
     for method, path in (("POST", "/v1/completions"), ("OPTIONS", "/v1/completions"), ("GET", "/about")):
@@ -180,3 +188,42 @@ def test_deep_nesting_is_judged_too() -> None:
 )
 def test_the_host_is_taken_out_of_its_header(host: str, name: str) -> None:
     assert host_name(host) == name
+
+
+def test_a_text_that_would_be_compiled_for_seconds_is_not_judged(client: httpx2.Client) -> None:
+    """The compiler lets nothing else run: for a class of a million characters it may take a minute."""
+    answer = client.post("/v1/judge", json={"text": "x = 1\n" * 60_000})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (413, "text")
+
+
+def test_a_fault_is_answered_in_the_form_of_the_api(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def fail(_: Service, __: Request) -> Response:
+        raise ZeroDivisionError("a secret")
+
+    def without_model(service: Service) -> None:
+        service.page = {}
+
+    monkeypatch.setattr(Service, "__init__", without_model)
+    monkeypatch.setattr(Service, "health", fail)
+    service: Any = Service
+    application, sent = service().application(Access()), []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/health", "headers": [(b"host", b"localhost")]}
+    asyncio.run(application(scope, receive, send))
+    assert [message.get("status") for message in sent] == [500, None]
+    assert json.loads(sent[1]["body"])["error"]["message"] == "internal error"
+    assert "ZeroDivisionError: a secret: please report it" in capfd.readouterr().err
+
+
+def test_the_page_knows_refusals_by_the_judges_own_words() -> None:
+    """It says the commonest reason once, above the list, instead of in each line."""
+    known = re.search('const BY_GRAMMAR = "(.*)";', (PAGE / "why.js").read_text(encoding="utf-8"))
+    assert known and known[1] == REFUSED

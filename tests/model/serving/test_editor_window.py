@@ -8,7 +8,7 @@ import pytest
 
 from project import STDLIB
 from python_syntax.compiler import is_complete
-from python_syntax.judge import NotPythonError
+from python_syntax.judge import NotPythonError, TooLongError
 from serving.editor_window import accept_window, class_headers, judged_suffix, up_to_next
 
 ARGPARSE = (STDLIB / "argparse.py").read_text(encoding="utf-8")
@@ -140,3 +140,40 @@ def test_a_prompt_that_names_an_unknown_encoding_is_refused() -> None:
 def test_features_of_the_future_are_in_force() -> None:
     judged = accept_window("from __future__ import annotations\n\n\nclass A:\n    def f(self) -> ")
     assert judged.accepted.flags
+
+
+CLASS = "class A:\n" + "    def f(self):\n        return 1\n" * 25_000
+
+
+@pytest.mark.parametrize(
+    "prompt", [CLASS, "x = 1\n" * 170_000, CLASS + "    def g(self): ret", "x = 1\n" * 170_000 + "y = (1, "]
+)
+def test_of_a_very_long_text_the_end_is_judged(prompt: str) -> None:
+    began = time.process_time()
+    judged = accept_window(prompt)
+    assert time.process_time() - began < 5, "whole, the class takes the compiler a minute"
+    assert prompt.endswith(judged.text.removeprefix("class _:\n")) and len(judged.text) < 1000
+
+
+@pytest.mark.parametrize(
+    "prompt", ["x = [" + "1, " * 300_000, "x = 1\nf(" + "\n  a," * 200_000, "x" * 1_000_000]
+)
+def test_a_very_long_statement_is_not_judged(prompt: str) -> None:
+    with pytest.raises(TooLongError):
+        accept_window(prompt)
+
+
+def test_a_statement_that_goes_on_for_very_long_is_not_judged() -> None:
+    judged = accept_window("x = [")
+    with pytest.raises(TooLongError):
+        judged_suffix(judged, "1, " * 300_000 + "]\n")
+    assert judged_suffix(judged, "1]\n" + "y = 2\n" * 150_000) == "1]\n_\n"
+
+
+@pytest.mark.parametrize("wrong", ["é🐍", "🐍", "$ + 1\n", "= = 1\n    y\n"])
+def test_for_what_nothing_could_complete_no_ending_is_sought(wrong: str) -> None:
+    """It took seconds, in which nobody else was answered."""
+    judged = accept_window("x = ")
+    began = time.process_time()
+    judged_suffix(judged, wrong)
+    assert time.process_time() - began < 0.5

@@ -140,7 +140,8 @@ def test_health_and_properties_are_llama_cpps(client: httpx2.Client) -> None:
     "wrong",
     [{"input_prefix": 5}, {"input_suffix": []}, {"input_extra": "x"}, {"n_predict": "x"}, {"n_predict": 1.5},
      {"t_max_predict_ms": "x"}, {"n_indent": None, "prompt": 5}, {"prompt": ["a", "b"]}, {"n_cmpl": 0},
-     {"n_cmpl": 100}, {"seed": "x"}, {"stream": 1}],
+     {"n_cmpl": 100}, {"seed": "x"}, {"stream": 1}, {"response_fields": "content"},
+     {"response_fields": [1]}],
 )  # fmt: skip
 def test_a_wrong_value_is_an_error(client: httpx2.Client, wrong: dict[str, Any]) -> None:
     answer = client.post("/infill", json=vim_request("x", "", "", **wrong))

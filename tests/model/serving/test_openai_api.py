@@ -213,7 +213,8 @@ def test_token_ids_are_a_prompt_too(client: openai.OpenAI) -> None:
     [
         {"max_tokens": -1}, {"max_tokens": "5"}, {"max_tokens": 1.5}, {"temperature": "hot"},
         {"temperature": -1}, {"temperature": True}, {"top_p": 2}, {"top_k": -1}, {"n": 0}, {"n": 33},
-        {"seed": 1.5}, {"seed": -2},
+        {"seed": 1.5}, {"seed": 1 << 64}, {"seed": -(1 << 63) - 1}, {"seed": True}, {"seed": "1"},
+        {"stream_options": True}, {"max_tokens": 1 << 40}, {"temperature": 10**300},
         {"stop": [1]}, {"stop": ["x"] * 17}, {"stop": "x" * 300}, {"suffix": ["x"]}, {"logprobs": 50},
         {"logprobs": True}, {"echo": "yes"}, {"echo": True, "logprobs": 1}, {"valid": 1}, {"rejected": "x"},
         {"logit_bias": {"5": 1}}, {"presence_penalty": 1}, {"repetition_penalty": 0}, {"stop_at": "line"},
@@ -259,3 +260,30 @@ def test_half_of_a_surrogate_pair_is_refused(server: ServerProcess) -> None:
 def test_nul_bytes_and_foreign_scripts_are_completed(client: openai.OpenAI) -> None:
     for prompt in ("x = '\0", "# ümläut 🐍\nx = ", "\ufeffimport os\r\n", "\x1b[31m"):
         assert ask(client, prompt, max_tokens=4).choices
+
+
+@pytest.mark.parametrize("seed", [-1, -(1 << 63), (1 << 63) - 1, 1 << 32, 7.0])
+def test_any_seed_of_64_bits_is_one(client: openai.OpenAI, seed: Any) -> None:
+    assert ask(client, seed=seed).choices[0].text == ask(client, seed=seed).choices[0].text
+
+
+def test_a_temperature_next_to_zero_is_zero(client: openai.OpenAI) -> None:
+    cold, coldest = (ask(client, temperature=value).choices[0].text for value in (0, 1e-320))
+    assert cold == coldest
+
+
+def test_an_error_repeats_neither_megabytes_nor_what_no_terminal_shows(server: ServerProcess) -> None:
+    with server.client() as client:
+        for value in ("\\ud800", "\\u001b[31m", "x" * 100_000, "9" * 400):
+            for name in ("stop_at", "temperature", "n"):
+                quoted = value if value[0] == "9" and name != "stop_at" else f'"{value}"'
+                answer = client.post("/v1/completions", content=f'{{"prompt": "x", "{name}": {quoted}}}')
+                message = answer.json()["error"]["message"]
+                assert answer.status_code == 400 and len(message) < 200 and message.isprintable()
+
+
+def test_a_number_that_is_too_large_is_said_to_be_so(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="max_tokens is not a whole number from 0 to 2,147,"):
+        ask(client, max_tokens=1 << 40)
+    with pytest.raises(openai.BadRequestError, match=r"top_k: 1099511627776 is not .* from 0 to 2147483647"):
+        ask(client, top_k=1 << 40)

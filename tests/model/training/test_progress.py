@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
@@ -17,7 +16,6 @@ ROW: dict[str, Any] = {"loss": 3.1, "bits_per_byte": 1.2345, "tokens_per_second"
 def on_a_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 24)))
 
 
 def drawn(columns: int, monkeypatch: pytest.MonkeyPatch, **row: Any) -> str:
