@@ -118,6 +118,8 @@ HEADS = {
     "WRITTEN": "How large they write down the token that they look at.",
     "MATCHING": "Gain of the queries and keys of the head that looks for matches.",
     "COPIED": "How large the matching head begins by writing down what it finds.",
+    "PAIR_RMS": "How large the embeddings from pairs are.",
+    "PRIOR": "Pairs of chance that are added to each token's.",
     "LAST_GAIN": "First gain of the last layer norm but for positions.",
     "LAST_GAIN_OF_POSITIONS": "First gain of the last layer norm for positions.",
 }

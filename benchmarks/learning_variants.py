@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpt2 import network as gpt2
+from gpt2.initial_weights import PAIR_TOKENS, embed_pairs
 from gpt2.network import linear_cross_entropy
 from learning_preparations import LIKENESS, LONGEST_WAVE, PREPARING
 from training import optimizers
@@ -178,6 +179,12 @@ def tail(trial: Trial, value: float) -> None:
     trial.finally_.append(lambda: put(weights, [total / counted for total in sums]))
 
 
+def pairs(trial: Trial, _: float) -> None:
+    """Token embeddings begin with what the pairs of the whole corpus tell."""
+    model, split = trial.trainer.model, trial.dataset.train
+    embed_pairs(model.transformer, model.config, split.sample(PAIR_TOKENS))
+
+
 def put(weights: list[torch.nn.Parameter], values: list[Tensor]) -> None:
     with torch.no_grad():
         for weight, value in zip(weights, values, strict=True):
@@ -243,7 +250,7 @@ ADAPTING: dict[str, Callable[[Trial, float], None]] = {
     choice.__name__.replace("_", "-"): choice
     for choice in (
         *(momentum, muon, adamw, beta2, normuon, unigram, positions, embeddings, sinusoids),
-        *(alike, wpe_rate, ema, tail, masks, unlearnt_starts, ramp),
+        *(alike, wpe_rate, ema, tail, masks, unlearnt_starts, ramp, pairs),
     )
 }
 

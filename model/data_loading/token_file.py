@@ -143,6 +143,13 @@ class TokenSplit:
         """Bytes of their texts."""
         return int((self.text_bytes if self.kept is None else self.text_bytes[self.kept]).sum())
 
+    def sample(self, most: int) -> Ids:
+        """About `most` tokens at most: whole documents from all over the split, in their order."""
+        step = -(-self.size // most)
+        chosen = range(0, len(self.starts), step)
+        spans = [(int(self.starts[i]), int(self.starts[i] + self.lengths[i])) for i in chosen]
+        return np.concatenate([self.tokens[start:end] for start, end in spans])
+
     @property
     def bytes_per_token(self) -> float:
         """UTF-8 bytes of text that a token stands for, on average."""

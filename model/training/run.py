@@ -159,7 +159,7 @@ class Run:
         self.checkpointer.start()
         self.started = time.perf_counter() - self.elapsed
         self.schedule.start_clock(self.elapsed)
-        if self.trainer.first_weights is not None and self.schedule.step == 0:
+        if self.trainer.is_trained and self.schedule.step == 0:
             self.save()
             self._measure("before")
 

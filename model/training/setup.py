@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from data_loading.token_file import TokenDataset
     from gpt2.device import Machine
     from gpt2.distributed import Ranks
+    from gpt2.network import GPT2
     from training.base_model import BaseModel
     from training.monitor import HeldOutMonitor
     from training.options import TrainOptions
@@ -302,6 +304,27 @@ def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset) -> None:
 # The run
 
 
+def _first_weights(context: RunContext, plan: Plan, dataset: TokenDataset) -> Callable[[GPT2], None]:
+    """What sets the weights that a run does not begin with as they are drawn."""
+    from gpt2.initial_weights import PAIR_TOKENS, embed_pairs
+
+    base, ranks = context.base, context.ranks
+
+    def load_base(model: GPT2) -> None:
+        assert base is not None
+        model.load_state_dict(base.weights(plan.shape.block_size))
+
+    def count_pairs(model: GPT2) -> None:
+        trunk, found = model.transformer, None
+        if ranks.is_main:
+            embed_pairs(trunk, plan.shape, dataset.train.sample(PAIR_TOKENS))
+            found = {"wte": trunk.wte.weight.detach()}
+        if ranks.world_size > 1:  # another processor's rounding may turn the embeddings round
+            trunk.wte.weight.data.copy_(ranks.broadcast_tensors(found)["wte"])
+
+    return count_pairs if base is None else load_base
+
+
 def build_run(context: RunContext, plan: Plan, dataset: TokenDataset, monitor: HeldOutMonitor) -> Run:
     """A run that is ready to step: a new one, or the unfinished one where it stopped."""
     from data_loading.batches import FillInTheMiddle, PackedRows, read_fim_ids
@@ -320,7 +343,8 @@ def build_run(context: RunContext, plan: Plan, dataset: TokenDataset, monitor: H
         options.seed,
         ranks,
         sharded=options.fsdp,
-        first_weights=None if base is None else lambda: base.weights(plan.shape.block_size),
+        first_weights=_first_weights(context, plan, dataset),
+        is_trained=base is not None,
     )
     names, ids = held_out_names(dataset), SpecialIds()
     if base is not None:

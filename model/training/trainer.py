@@ -50,9 +50,13 @@ class Trainer:
         ranks: Ranks = ALONE,
         *,
         sharded: bool = False,
-        first_weights: Callable[[], Weights] | None = None,
+        first_weights: Callable[[GPT2], None] | None = None,
+        is_trained: bool = False,
     ) -> None:
-        """sharded: divide the weights among the ranks. first_weights: those of a base model, by name."""
+        """sharded: divide the weights among the ranks. first_weights: sets those that are not to be drawn.
+
+        is_trained: they are those of a base model.
+        """
         self.plan = plan
         self.machine = machine
         self.rows = rows
@@ -61,6 +65,7 @@ class Trainer:
         self.ranks = ranks
         self.sharded = sharded
         self.first_weights = first_weights
+        self.is_trained = is_trained
         block_size, share = plan.shape.block_size, ranks.share(plan.rows)
         self.sampler = StepSampler(block_size, plan.length_warmup, plan.steps, plan.rows, seed)
         self.loader = BatchLoader(rows, self.sampler, share, plan.micro_rows, machine.device)
@@ -75,7 +80,7 @@ class Trainer:
         # Drawn on the CPU in float32 on every machine, so that a seed means the same weights everywhere.
         self.model = GPT2(self.plan.shape, dtype)
         if self.first_weights is not None:
-            self.model.load_state_dict(self.first_weights())
+            self.first_weights(self.model)
         self.model.to(device)
         self.network = self._connect()
         self.optimizers = build_optimizers(self.model, dtype, self.ranks)
@@ -180,9 +185,9 @@ class Trainer:
             return
         mean = loss if self.mean_loss is None else self.mean_loss + SMOOTHING * (loss - self.mean_loss)
         if self.first_weights is not None and self.mean_loss is None:
-            self.worst_loss = max(
-                self.worst_loss, loss
-            )  # new files may be harder for a base model than guessing
+            # For a base model new files may be harder than guessing, and embeddings that are alike first
+            # predict the token that was.
+            self.worst_loss = max(self.worst_loss, loss)
         if mean > self.worst_loss + DIVERGED:
             raise DivergedError(f"loss {loss:.2f} at step {self.schedule.step:,}")
         self.mean_loss = mean
