@@ -39,7 +39,7 @@ COPIED = 0.2  # scale of its output: the token it found, which the output layer 
 
 # Gains of the last layer norm: the output layer should read tokens, not positions, and token embeddings have
 # to grow beside the positions. Without these two a run of 150 steps gains nothing from the heads.
-LAST_GAIN, LAST_GAIN_OF_POSITIONS = 3.0, 0.1
+LAST_GAIN, LAST_GAIN_OF_POSITIONS = 0.6, 0.1
 
 # Token embeddings from pairs. Half to twice these values change little (benchmarks/LOG.md).
 PAIR_RMS = 0.1  # of an embedding's channels

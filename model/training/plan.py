@@ -70,7 +70,7 @@ E, A, ALPHA, B, BETA = 0.30, 33.0, 0.34, 13.76, 0.199
 
 # A run of less than a minute ends before the power law holds: the excess in bits per byte at its start, and
 # the text after which it has fallen to 1 / e (benchmarks/LOG.md).
-START, START_BYTES = 1.2, 1.0e6
+START, START_BYTES = 0.6, 0.5e6
 
 # What a record of a plan says of a model beside its "variant", which holds the settings of GPT2Config.
 NUMBERS = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
