@@ -53,6 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=8, help="sequences per step of the others")
     parser.add_argument("--paces", type=Path, help="record of runs whose speed counts instead of the clock")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute")
+    parser.add_argument(
+        "--dtype", default="auto", help="precision of ours, by the clock; the others compute in their own"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, with --paces")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
     parser.add_argument("--held-out-kb", type=int, default=1000, help="of held-out files to score")

@@ -104,7 +104,7 @@ def run_ours(options: argparse.Namespace, seed: int, folder: Path) -> Result:
     files = ["--data", str(options.data), "--tokenizer", str(options.tokenizer), "--output", str(output)]
     tokens = paced_tokens(options, "ours")
     length = (
-        ["--minutes", str(options.seconds / 60)]
+        ["--minutes", str(options.seconds / 60), "--dtype", options.dtype]
         if tokens is None
         else [*length_options(tokens, options.shape[3]), "--dtype", "float32"]
     )
