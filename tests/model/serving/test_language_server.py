@@ -94,9 +94,9 @@ class Editor:
         return self.number
 
     def answer(self, number: int) -> dict[str, Any]:
-        for message in self.noted:
-            if message.get("id") == number and "method" not in message:
-                return message
+        for known in self.noted:
+            if known.get("id") == number and "method" not in known:
+                return known
         while True:
             message = self.messages.get(timeout=120)
             assert message is not None, f"it ended: {self.end()}"
