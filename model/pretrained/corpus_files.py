@@ -1,6 +1,7 @@
 """Where a corpus lies: a data.txt, or a folder of 00000.jsonl.zst, 00001.jsonl.zst, ... with a summary.json.
 
-The rules are those of preprocessing, which has them in preprocess/corpus/data_file.py and output_files.py.
+The rules are those of preprocessing, which has them in preprocess/corpus/data_file.py and output_files.py: a
+test runs both over the same folders.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def summary_of(data: Path) -> dict[str, Any]:
             if not fits or state["mtime_ns"] > path.stat().st_mtime_ns:
                 return {}
             entry |= state
-        return entry if isinstance(entry, dict) else {}
+        return entry if isinstance(entry["sha256"], str) else {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 

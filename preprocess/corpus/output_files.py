@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,9 @@ def last_summary(outputs: Outputs) -> dict[str, Any] | None:
     """The summary of the last run; None if there was none."""
     try:
         summary: dict[str, Any] = json.loads(outputs.summary.read_bytes())
-        return summary if {"inputs", "options", "unreadable", "data", "ledger"} <= summary.keys() else None
+        is_whole = {"inputs", "options", "unreadable", "data", "ledger"} <= summary.keys()
+        are_entries = is_whole and all(isinstance(summary[key], dict) for key in ("data", "ledger"))
+        return summary if are_entries else None
     except (OSError, ValueError, AttributeError):
         return None
 
@@ -181,25 +184,36 @@ def folder_fingerprint(folder: Path) -> dict[str, Any]:
     """sha256, size and mtime_ns of a folder of shards. It is read only if its summary does not fit it.
 
     A summary fits if the sizes are those that it says and no shard is newer than it: a copy has other times.
-    Raises UserError if the folder has no shards.
+    Raises UserError if it has no shards, or one cannot be read. The rules are those of train.py, which
+    has them in model/pretrained/corpus_files.py.
     """
     paths = shard_paths(folder)
-    state, summary = size_and_time(paths), last_summary(Outputs(folder, is_folder=True))
-    shards = summary["data"].get("shards", []) if summary else []
-    sizes = {entry["name"]: entry["size"] for entry in shards}
-    fits = summary and {path.name: path.stat().st_size for path in paths} == sizes
-    if summary and fits and state["mtime_ns"] <= (folder / "summary.json").stat().st_mtime_ns:
-        return {"sha256": summary["data"]["sha256"], **state}
-    return {"sha256": digest_of_shards(map(digest_of_lines, paths)), **state}
+    state = size_and_time(paths)
+    digest = _recorded_digest(folder, paths, state["mtime_ns"])
+    return {"sha256": digest or digest_of_shards(map(digest_of_lines, paths)), **state}
+
+
+def _recorded_digest(folder: Path, paths: Sequence[Path], newest_ns: int) -> str:
+    """The sha256 that the summary of a folder says, if it fits; "" if not, or if it is damaged."""
+    summary = folder / "summary.json"
+    try:
+        entry = json.loads(summary.read_bytes())["data"]
+        sizes = {shard["name"]: shard["size"] for shard in entry["shards"]}
+        fits = {path.name: path.stat().st_size for path in paths} == sizes
+        digest = entry["sha256"]
+        is_old = newest_ns <= summary.stat().st_mtime_ns
+        return digest if fits and is_old and isinstance(digest, str) else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def lines_bytes(data: Path) -> int:
     """The size of a data.txt, or of the lines in a folder of shards; estimated without a summary."""
     if not data.is_dir():
         return data.stat().st_size
-    summary = last_summary(Outputs(data, is_folder=True))
-    if summary and "lines_bytes" in summary["data"]:
-        return int(summary["data"]["lines_bytes"])
+    summary = last_summary(Outputs(data, is_folder=True)) or {"data": {}}
+    if isinstance(size := summary["data"].get("lines_bytes"), int):
+        return size
     factors = (
         (path.stat().st_size, USUAL_RATIO if path.suffix == ".zst" else 1) for path in shard_paths(data)
     )
