@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -222,6 +223,14 @@ def walk(repos: Path, inventory: Inventory) -> Iterator[tuple[str, os.DirEntry[s
                     yield location, entry
                 else:
                     inventory.special.append(as_text(location))
+
+
+def landmark(folder: Path) -> tuple[Path, Path, int]:
+    """(folder, a Python file in it, its size): who sees that file sees this folder. Without one, itself."""
+    for location, entry in walk(folder, Inventory()):
+        with suppress(OSError):  # deleted since
+            return folder, folder / location, entry.stat(follow_symlinks=False).st_size
+    return folder, folder, 0
 
 
 def is_python_name(name: str) -> bool:

