@@ -18,7 +18,7 @@ export class History {
     /** @type {State[]} */
     this.future = [];
     this.present = state;
-    this.typedAt = 0;
+    this.typedAt = -Infinity; // performance.now() begins at 0 when the page is loaded
   }
 
   /**
@@ -32,7 +32,7 @@ export class History {
       this.past.push(this.present);
       if (this.past.length > MOST_STATES) this.past.shift();
     }
-    this.typedAt = isTyping ? now : 0;
+    this.typedAt = isTyping ? now : -Infinity;
     this.present = state;
     this.future = [];
   }
@@ -56,7 +56,7 @@ export class History {
     if (!state) return null;
     to.push(this.present);
     this.present = state;
-    this.typedAt = 0;
+    this.typedAt = -Infinity;
     return state;
   }
 }
