@@ -48,7 +48,7 @@ from corpus.selection import SIMILAR, Choice
 from corpus.shards import ShardPlan
 from documents.fingerprints import PERMUTATIONS
 from documents.prepare import Rules
-from executors.local_pool import prepare_in_workers
+from executors.local_pool import Worker, prepare_in_workers
 
 PARTS = ("copies", "driver", "overhead", "costs")
 CHUNK = 1 << 14
@@ -233,7 +233,10 @@ def write_result(result: Path, numbers: list[int]) -> None:
 
 
 def show_overhead(repos: Path, jobs: int) -> None:
-    """Both in turn, twice, because the machine may be busy; Ray's start is not counted, but shown."""
+    """Both in turn, twice, because the machine may be busy; Ray's start is not counted, but shown.
+
+    The processes that prepare are kept from turn to turn on both sides: their start is not counted either.
+    """
     from executors.ray_cluster import Cluster
 
     files = take_inventory([repos]).files
@@ -241,6 +244,7 @@ def show_overhead(repos: Path, jobs: int) -> None:
     print(f"preparing {len(files):,} files, {size / 1e6:.1f} MB, {jobs} processes: seconds")
     rules = Rules()
     taken: dict[str, list[float]] = {"pool": [], "ray": []}
+    kept: list[Worker] = []
     with tempfile.TemporaryDirectory() as name:
         shared = Path(name) / "prepared"
         shared.mkdir()
@@ -248,18 +252,20 @@ def show_overhead(repos: Path, jobs: int) -> None:
         cluster = Cluster("", jobs, shared, [repos])
         print(f"Ray's start: {time.monotonic() - started:.1f}")
         ways: dict[str, Callable[[], object]] = {
-            "pool": lambda: list(prepare_in_workers(ShardPlan(files, shared, "x"), repos, rules, jobs)),
+            "pool": lambda: list(prepare_in_workers(ShardPlan(files, shared, "x"), repos, rules, jobs, kept)),
             "ray": lambda: list(cluster.prepare(ShardPlan(files, shared, "x"), repos, rules)),
         }
         for turn in range(3):
             for way, prepare in ways.items():
                 started = time.monotonic()
                 prepare()
-                if turn:  # the first starts the processes of Ray's nodes
+                if turn:  # the first starts the processes
                     taken[way].append(time.monotonic() - started)
                 for path in shared.iterdir():
                     path.unlink()
         cluster.close()
+    for worker in kept:
+        worker.end()
     for way, seconds in taken.items():
         print(f"{way:<6}" + "".join(f"{each:8.1f}" for each in seconds))
     print(f"ray / pool: {min(taken['ray']) / min(taken['pool']):.2f}")

@@ -26,7 +26,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpt2.device import find_machine, has_gpu, limit_spinning
-from gpt2.distributed import ALONE, init_ranks, is_distributed, silence_other_ranks
+from gpt2.distributed import (
+    ALONE,
+    init_ranks,
+    is_distributed,
+    is_first_of_machine,
+    silence_other_ranks,
+)
 from training.options import CPU_MINUTES, GPU_MINUTES, TrainOptions, add_options, check_options
 from training.progress import say
 from training.setup import RunContext, Start, build_run, find_start, load_dataset, plan_run
@@ -103,10 +109,13 @@ def run_with_others(options: TrainOptions, started: float) -> int:
         try:
             code = train(RunContext(options, Start.from_record(record), base, machine, ranks), started)
         except RuntimeError as error:
-            raise UserError(
+            what = (
                 f"the processes lost contact ({str(error).splitlines()[0]}): the same command continues from"
                 f" the last checkpoint, with any number of processes: {options.output.absolute()}"
-            ) from error
+            )
+            if not ranks.is_main and is_first_of_machine():  # the machine of the first may be what was lost
+                print(f"error on {platform.node()}: {what}", file=sys.__stderr__, flush=True)
+            raise UserError(what) from error
         except UserError as error:
             if not ranks.is_main:  # the first will only say that contact was lost
                 print(f"error on {platform.node()}: {error}", file=sys.__stderr__, flush=True)

@@ -223,6 +223,8 @@ def test_a_run_on_two_nodes_that_loses_one_goes_on_with_one_or_two_to_the_same_m
         nodes.lose(lost)
         assert nodes.end()[1 - lost] != 0
     assert nodes.said().count("training a GPT-2 for 150 steps") == 1, "one process speaks for all"
+    left = nodes.logs[1 - lost].read_text("utf-8")
+    assert left.count("the processes lost contact (") == 1 and left.count("the same command continues") == 1
     parts = list((shared / "data.cache").glob("tokens-*/part-*/meta.json"))
     assert len(parts) == 4 and len(losses(shared / "GPyT")) < 150
     shutil.copytree(shared / "GPyT", shared / "again")
