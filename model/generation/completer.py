@@ -120,6 +120,9 @@ class Completer:
     def add(self, sample: Sample, token_id: int) -> bool:
         if token_id in self.vocabulary.end_ids:
             return sample.end(token_id)
+        if token_id in self.vocabulary.is_never_written:  # drawn where every token is ruled out
+            sample.finish()
+            return True
         return sample.add(token_id, self.vocabulary.token_bytes[token_id])
 
     def choose(self, logits: Array, sample: Sample, decoding: Decoding) -> int:

@@ -231,6 +231,20 @@ def test_without_a_begin_of_text_token_a_prompt_is_read_as_it_stands(tmp_path: P
         completer.reader.read_prompt("", 10)
 
 
+def test_where_every_token_is_ruled_out_the_text_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model without an end-of-text token cannot end it by itself."""
+    completer = load_completer(read_pretrained(save_endless_model(tmp_path)), "cpu")
+    decoding = Decoding(max_new_tokens=4, seed=1)
+    samples = completer.start("x = 1 + ", decoding)
+    monkeypatch.setattr(Sample, "banned", set(range(completer.vocabulary.model_size)))
+    monkeypatch.setattr(Sample, "forced_bytes", b"")
+    text = "".join(text for _, text in completer.write(samples, decoding))
+    compile("x = 1 + " + text, "", "exec")
+    assert samples[0].finished and samples[0].tokens == 0
+
+
 def test_no_tokens_asked_for_is_no_completion(completer: Completer) -> None:
     [completion] = finish(completer, "x", as_written(max_new_tokens=0))
     assert (completion.text, completion.tokens) == ("", 0)
