@@ -45,16 +45,27 @@ class Terminal:
         deadline = time.monotonic() + seconds
         while text not in (new := ESCAPES.sub("", self.raw)[self.seen :]):
             assert time.monotonic() < deadline, f"{text!r} was not shown: {new!r}"
-            if select.select([self.screen], [], [], 0.1)[0]:
-                try:
-                    self.raw += os.read(self.screen, 65536).decode(errors="replace")
-                except OSError:  # Linux: the other end is closed
-                    assert text in ESCAPES.sub("", self.raw)[self.seen :], (
-                        f"it ended before {text!r}: {new!r}"
-                    )
+            if not self.read():
+                assert text in ESCAPES.sub("", self.raw)[self.seen :], f"it ended before {text!r}: {new!r}"
         end = new.index(text) + len(text)
         self.seen += end
         return new[:end]
+
+    def wait_for_writing(self, seconds: float = 60) -> None:
+        """Until so much was shown that a completion has begun: what is typed now does not meet the prompt."""
+        deadline = time.monotonic() + seconds
+        while len(ESCAPES.sub("", self.raw)) < self.seen + 200:
+            assert time.monotonic() < deadline, f"nothing is written: {self.raw[self.seen :]!r}"
+            assert self.read(), "it ended"
+
+    def read(self) -> bool:
+        """Take what is shown within a moment; False at its end."""
+        if select.select([self.screen], [], [], 0.1)[0]:
+            try:
+                self.raw += os.read(self.screen, 65536).decode(errors="replace")
+            except OSError:  # Linux: the other end is closed
+                return False
+        return True
 
     def leave(self) -> int:
         self.type(CTRL_D)

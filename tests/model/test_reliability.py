@@ -138,7 +138,7 @@ def test_a_terminal_may_be_resized_while_it_writes(endless: Path, tmp_path: Path
     terminal = Terminal(endless, tmp_path, "--no-valid", "--max-new-tokens", "100000", "--seed", "1")
     terminal.wait_for(">>>")
     terminal.type("x = 1" + ENTER)
-    terminal.wait_for("x = 1")
+    terminal.wait_for_writing()
     for columns, rows in ((20, 5), (1, 1), (200, 60), (80, 24)):
         resize(terminal, columns, rows)
         time.sleep(0.2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,9 +80,7 @@ def test_ctrl_c_stops_a_completion_and_its_prompt_stays(tmp_path: Path) -> None:
     terminal = Terminal(save_endless_model(tmp_path / "endless"), tmp_path, *options)
     terminal.wait_for(">>>")
     terminal.type("y = 2" + ENTER)
-    terminal.wait_for("y = 2")
-    terminal.wait_for("\n")
-    time.sleep(0.5)
+    terminal.wait_for_writing()
     terminal.type(CTRL_C)
     terminal.wait_for("; stopped")
     terminal.wait_for("y = 2")
