@@ -120,10 +120,11 @@ class Completer:
     def add(self, sample: Sample, token_id: int) -> bool:
         if token_id in self.vocabulary.end_ids:
             return sample.end(token_id)
-        if token_id in self.vocabulary.is_never_written:  # drawn where every token is ruled out
+        spelling = self.vocabulary.token_bytes[token_id]
+        if not spelling:  # drawn where every token is ruled out
             sample.finish()
             return True
-        return sample.add(token_id, self.vocabulary.token_bytes[token_id])
+        return sample.add(token_id, spelling)
 
     def choose(self, logits: Array, sample: Sample, decoding: Decoding) -> int:
         """A token by logits (1, V), one that agrees with the bytes that the sample has to write next."""

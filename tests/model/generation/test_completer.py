@@ -245,6 +245,15 @@ def test_where_every_token_is_ruled_out_the_text_ends(
     assert samples[0].finished and samples[0].tokens == 0
 
 
+def test_a_prompt_may_end_in_a_control_character_that_is_never_written_otherwise(
+    completer: Completer,
+) -> None:
+    [sample] = completer.start("x = 1  # \x01", as_written(max_new_tokens=5, temperature=1, seed=1))
+    assert sample.pending_prompt_bytes.endswith(b"\x01")
+    list(completer.write([sample], as_written(max_new_tokens=5, temperature=1, seed=1)))
+    assert sample.pending_prompt_bytes == b"" and sample.tokens > 0
+
+
 def test_no_tokens_asked_for_is_no_completion(completer: Completer) -> None:
     [completion] = finish(completer, "x", as_written(max_new_tokens=0))
     assert (completion.text, completion.tokens) == ("", 0)
