@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gpt2 import network as gpt2
 from gpt2.initial_weights import PAIR_TOKENS, embed_pairs
-from gpt2.network import linear_cross_entropy
+from gpt2.operations import linear_cross_entropy
 from learning_preparations import LIKENESS, LONGEST_WAVE, PREPARING
 from training import optimizers
 
@@ -81,6 +81,27 @@ def normuon(trial: Trial, _: float) -> None:
         return evened
 
     muon._steps = evenly  # type: ignore[method-assign]
+
+
+def heads(trial: Trial, _: float) -> None:
+    """Muon makes each head's part of queries, keys and values orthogonal for itself."""
+    muon, shape = trial.trainer.optimizers[0], trial.trainer.plan.shape
+    plain, H, C = muon._steps, shape.n_head, shape.n_embd
+
+    def by_head(updates: list[Tensor]) -> Tensor:
+        M = len(updates)
+        if updates[0].shape != (C, C):  # of the MLP
+            return plain(updates)
+        whole = torch.stack(updates)
+        ways_back = torch.arange(M) % 4 == 3  # each block's c_proj follows its q, k and v
+        parts = whole[~ways_back].reshape(-1, C, H, C // H).transpose(1, 2).reshape(-1, C, C // H)
+        steps = torch.empty_like(whole)
+        done = plain(list(parts)).reshape(-1, H, C, C // H)
+        steps[~ways_back] = done.transpose(1, 2).reshape(-1, C, C).to(steps.dtype)
+        steps[ways_back] = plain(list(whole[ways_back])).to(steps.dtype)
+        return steps
+
+    muon._steps = by_head  # type: ignore[method-assign]
 
 
 def unigram(trial: Trial, value: float) -> None:
@@ -249,8 +270,8 @@ def ramp(trial: Trial, value: float) -> None:
 ADAPTING: dict[str, Callable[[Trial, float], None]] = {
     choice.__name__.replace("_", "-"): choice
     for choice in (
-        *(momentum, muon, adamw, beta2, normuon, unigram, positions, embeddings, sinusoids),
-        *(alike, wpe_rate, ema, tail, masks, unlearnt_starts, ramp, pairs),
+        *(momentum, muon, adamw, beta2, normuon, heads, unigram, positions, embeddings),
+        *(sinusoids, alike, wpe_rate, ema, tail, masks, unlearnt_starts, ramp, pairs),
     )
 }
 

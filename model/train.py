@@ -25,7 +25,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gpt2.device import find_machine, has_gpu, limit_spinning
+from gpt2.device import find_machine, has_gpu, keep_freed_memory, limit_spinning
 from gpt2.distributed import (
     ALONE,
     init_ranks,
@@ -62,6 +62,7 @@ def run(options: TrainOptions) -> int:
     """Check, decide what there is to do, and do it. Until that is decided a single process loads no torch."""
     started = time.perf_counter()
     limit_spinning()
+    keep_freed_memory()
     if is_distributed():
         return run_with_others(options, started)
     options, base = checked(options)

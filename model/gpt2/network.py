@@ -4,26 +4,10 @@ The weights of `GPT2` have the names and layouts of transformers' `GPT2LMHeadMod
 an ordinary GPT-2. The forward pass is our own for two reasons, both measured: it runs in bfloat16 from the
 first addition to the last, and its loss never stores the logits. Not importing transformers saves a run
 another 5 seconds of CPU. A test holds both forward passes equal.
-
-Two of its operations are our own, because PyTorch computes them more slowly at these sizes.
-
-Attention on a CPU goes in strips of queries. The fused kernel of scaled_dot_product_attention takes 2.3 times
-as long, there and back, as plain matrix products (8 sequences of 256 tokens in bfloat16; benchmarks/LOG.md).
-Those would also compute the upper half, which causal attention discards: strips of queries that meet the keys
-up to their own last one skip most of it.
-
-The output layer and its loss are one step that never stores the logits. A vocabulary of 8,192 makes the
-logits the largest tensor of a small model. Here they exist for a few rows at a time: logits, softmax, and,
-still in the forward pass, the two products that give the gradients. `model(labels=...)` keeps them in float32
-for the backward pass, which is the largest single cost at this size.
-Source of the idea: Hsu et al. 2024 (Liger Kernel), section 3.2; Wijmans et al. 2024 (Cut Your Losses).
+Attention, activation and loss are in operations.py.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,90 +15,10 @@ from torch import Tensor, nn
 
 from gpt2.config import GPT2Config
 from gpt2.initial_weights import add_induction_heads
+from gpt2.operations import ACTIVATIONS, causal_attention, linear_cross_entropy
 
 # GPT-2 draws every matrix from N(0, 0.02). Source: Radford et al. 2019; transformers' initializer_range.
 INITIALIZER_RANGE = 0.02
-
-STRIP = 128  # queries at a time
-LONGEST = 512  # beyond it the stored probabilities, T * T for each head, cost more memory than they save time
-CHUNK_ROWS = 1024  # rows at a time: at 8,192 entries in bfloat16 16 MB, which a CPU's last cache still holds
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "gelu": F.gelu,
-    "relu": F.relu,
-    "silu": F.silu,
-    "tanh": torch.tanh,
-}
-
-
-def causal_attention(qkv: Tensor, n_head: int, scale: float) -> Tensor:
-    """Queries, keys and values (B, T, 3 * C) of n_head heads -> their outputs side by side (B, T, C)."""
-    B, T, C = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-    heads = qkv.view(B, T, 3, n_head, C // n_head)
-    if qkv.device.type != "cpu" or T > LONGEST:
-        q, k, v = heads.transpose(1, 3).unbind(2)  # three of (B, heads, T, head size)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
-    else:
-        q, k, v = heads.permute(2, 0, 3, 1, 4).reshape(3, B * n_head, T, C // n_head).unbind(0)
-        y = in_strips(q, k, v, scale).view(B, n_head, T, C // n_head)
-    return y.transpose(1, 2).reshape(B, T, C)
-
-
-def in_strips(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Causal attention of (N, T, head size) each."""
-    T = q.shape[1]
-    mask = causal_mask(T, q.dtype)
-    strips = []
-    for start in range(0, T, STRIP):
-        end = min(T, start + STRIP)
-        scores = torch.baddbmm(mask[start:end, :end], q[:, start:end], k[:, :end].mT, alpha=scale)
-        strips.append(torch.softmax(scores, dim=-1) @ v[:, :end])
-    return torch.cat(strips, dim=1)
-
-
-@lru_cache(maxsize=4)
-def causal_mask(T: int, dtype: torch.dtype) -> Tensor:
-    """(T, T): 0 where the key is not later than the query, -inf where it is."""
-    return torch.full((T, T), -torch.inf, dtype=dtype).triu(1)
-
-
-class LinearCrossEntropy(torch.autograd.Function):
-    """mean(cross_entropy(hidden @ weight.T, targets)) whose gradients are computed in the forward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        N = hidden.shape[0]
-        need_gradients = any(ctx.needs_input_grad[:2])
-        grad_hidden = torch.empty_like(hidden) if need_gradients else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_gradients else None
-        losses = torch.empty(N, device=hidden.device)
-        for start in range(0, N, CHUNK_ROWS):
-            rows = slice(start, start + CHUNK_ROWS)
-            target = targets[rows]
-            row = torch.arange(len(target), device=target.device)
-            probabilities = torch.softmax(hidden[rows] @ weight.T, dim=-1)  # (rows, V)
-            likelihood = probabilities[row, target]
-            losses[rows] = -likelihood.float().clamp_min(1e-30).log()
-            if grad_hidden is None or grad_weight is None:
-                continue
-            probabilities[row, target] = likelihood - 1  # now the gradient of the logits
-            torch.mm(probabilities, weight, out=grad_hidden[rows])
-            grad_weight += torch.mm(probabilities.T, hidden[rows])
-        ctx.save_for_backward(grad_hidden, grad_weight)
-        return losses.mean()
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
-        grad_hidden, grad_weight = ctx.saved_tensors
-        scale = grad_outputs[0] / grad_hidden.shape[0]
-        return grad_hidden * scale.to(grad_hidden.dtype), grad_weight.mul_(scale).to(grad_hidden.dtype), None
-
-
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Mean loss in nats of hidden states (N, C) under an output layer (V, C) for target ids (N,)."""
-    loss: Tensor = LinearCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
-    return loss
 
 
 class Linear(nn.Module):

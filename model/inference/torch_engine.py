@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpt2.config import GPT2Config
-from gpt2.network import ACTIVATIONS
+from gpt2.operations import ACTIVATIONS
 from inference.language_model import Array, KeyValueCache
 
 Linear = Callable[[Tensor], Tensor]  # (N, in) -> (N, out)

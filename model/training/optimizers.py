@@ -37,16 +37,43 @@ INITIAL_LOSS_SCALE = 65536.0
 GROWTH, BACKOFF, GROWTH_INTERVAL = 2.0, 0.5, 2000
 
 
+# From this ratio of the sides on the iteration on the product of a matrix with itself takes fewer operations:
+# a round costs two products of the small side and two of the whole matrix otherwise, and four of the small.
+WIDE = 2
+
+
 def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     """A stack of matrices (M, rows, columns), rows <= columns, with all singular values brought near 1."""
-    a, b, c = NEWTON_SCHULZ
     # divided first: a small gradient would vanish in float16
     X: Tensor = (matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
+    rows, columns = X.shape[1:]
+    if dtype == torch.float32 and columns >= WIDE * rows:
+        return torch.bmm(_iterated_factor(X), X)
+    a, b, c = NEWTON_SCHULZ
     for _ in range(NEWTON_SCHULZ_ROUNDS):
         A = X @ X.mT
         B = torch.baddbmm(A, A, A, beta=b, alpha=c)
         X = torch.baddbmm(X, B, X, beta=a)
     return X
+
+
+def _iterated_factor(X: Tensor) -> Tensor:
+    """The product of the rounds' factors (M, rows, rows): polynomials of A = X @ X.mT, which commute.
+
+    A round turns X into P @ X and so A into P @ A @ P. In float32 the result differs by 1e-4 at most; in half
+    precision squares of small singular values would be lost.
+    """
+    a, b, c = NEWTON_SCHULZ
+    A = X @ X.mT
+    factor = None
+    for left in reversed(range(NEWTON_SCHULZ_ROUNDS)):
+        P = torch.baddbmm(A, A, A, beta=b, alpha=c)
+        P.diagonal(dim1=1, dim2=2).add_(a)
+        factor = P if factor is None else torch.bmm(P, factor)
+        if left:
+            A = torch.bmm(P, torch.bmm(A, P))
+    assert factor is not None
+    return factor
 
 
 class Muon(torch.optim.Optimizer):

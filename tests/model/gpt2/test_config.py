@@ -47,11 +47,11 @@ def test_every_name_of_an_activation_is_the_function_that_transformers_means() -
     import torch
     from transformers.activations import ACT2FN
 
-    from gpt2 import network
+    from gpt2 import operations
 
     x = torch.linspace(-4, 4, 101)
     for name, function in ACTIVATIONS.items():
-        torch.testing.assert_close(network.ACTIVATIONS[function](x), ACT2FN[name](x), msg=name)
+        torch.testing.assert_close(operations.ACTIVATIONS[function](x), ACT2FN[name](x), msg=name)
 
 
 def test_attention_is_scaled_as_the_settings_say() -> None:

@@ -1,4 +1,4 @@
-"""The network and its loss against transformers' GPT2LMHeadModel and PyTorch's own cross-entropy."""
+"""The network against transformers' GPT2LMHeadModel and PyTorch's own cross-entropy."""
 
 from __future__ import annotations
 
@@ -7,22 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from gpt2.config import GPT2Config
-from gpt2.network import (
-    CHUNK_ROWS,
-    GPT2,
-    LONGEST,
-    STRIP,
-    causal_attention,
-    causal_mask,
-    linear_cross_entropy,
-)
+from gpt2.network import GPT2
 from pretrained.save import config_json
 
 torch.set_num_threads(1)  # at these sizes a second thread only waits
 
 TINY = GPT2Config(n_layer=2, n_head=2, n_embd=32, block_size=64, vocab_size=512)
-
-HEADS, C = 3, 24  # of the attention alone
 
 
 def random_tokens(shape: GPT2Config, rows: int = 3) -> torch.Tensor:
@@ -58,18 +48,6 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_logits() -> None:
     inputs, targets = tokens[:, :-1], tokens[:, 1:]
     expected = F.cross_entropy(model.logits(inputs).flatten(0, 1), targets.flatten())
     torch.testing.assert_close(model(inputs, targets), expected)
-
-
-def test_gradients_of_the_fused_loss_equal_those_of_cross_entropy_in_float64() -> None:
-    generator = torch.manual_seed(0)
-    rows = CHUNK_ROWS + 100  # more than one chunk, the last one shorter
-    hidden = torch.randn(rows, 16, dtype=torch.float64, generator=generator, requires_grad=True)
-    weight = torch.randn(50, 16, dtype=torch.float64, generator=generator, requires_grad=True)
-    targets = torch.randint(50, (rows,), generator=generator)
-    expected = torch.autograd.grad(F.cross_entropy(hidden @ weight.T, targets), (hidden, weight))
-    found = torch.autograd.grad(linear_cross_entropy(hidden, weight, targets), (hidden, weight))
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-8)
 
 
 def test_bfloat16_moves_the_gradients_by_less_than_two_degrees() -> None:
@@ -111,45 +89,3 @@ def test_the_parameters_of_a_shape_are_those_of_its_model() -> None:
 
 def test_a_step_of_the_124m_model_costs_855_million_operations_a_token() -> None:
     assert round(GPT2Config(12, 12, 768, 1024, 50257).flops_per_token / 1e6) == 855
-
-
-# Attention in strips gives what PyTorch gives, forward and backward
-
-
-def reference(qkv: torch.Tensor, scale: float) -> torch.Tensor:
-    """(B, T, 3C) -> (B, T, C) by scaled_dot_product_attention."""
-    B, T, _ = qkv.shape
-    q, k, v = qkv.view(B, T, 3, HEADS, C // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
-    y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
-    return y.transpose(1, 2).reshape(B, T, C)
-
-
-@pytest.mark.parametrize("T", [1, 2, STRIP - 1, STRIP, STRIP + 1, 2 * STRIP, LONGEST, LONGEST + 1])
-def test_strips_agree_with_pytorch_in_values_and_gradients(T: int) -> None:
-    torch.manual_seed(T)
-    qkv = torch.randn(2, T, 3 * C, dtype=torch.float64, requires_grad=True)
-    out_gradient = torch.randn(2, T, C, dtype=torch.float64)
-    for scale in (0.35, 1.0):
-        ours, theirs = causal_attention(qkv, HEADS, scale), reference(qkv, scale)
-        torch.testing.assert_close(ours, theirs)
-        [our_gradient] = torch.autograd.grad(ours, qkv, out_gradient)
-        [their_gradient] = torch.autograd.grad(theirs, qkv, out_gradient)
-        torch.testing.assert_close(our_gradient, their_gradient)
-
-
-def test_a_token_never_sees_a_later_one() -> None:
-    torch.manual_seed(0)
-    qkv = torch.randn(1, 2 * STRIP, 3 * C)
-    changed = qkv.clone()
-    changed[:, STRIP + 5 :] = 100.0
-    before, after = causal_attention(qkv, HEADS, 0.5), causal_attention(changed, HEADS, 0.5)
-    torch.testing.assert_close(before[:, : STRIP + 5], after[:, : STRIP + 5], rtol=0, atol=0)
-    assert not torch.equal(before[:, STRIP + 5 :], after[:, STRIP + 5 :])
-
-
-def test_the_mask_hides_what_is_later() -> None:
-    assert causal_mask(3, torch.float32).isinf().tolist() == [
-        [False, True, True],
-        [False, False, True],
-        [False, False, False],
-    ]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from gpt2 import network
+from gpt2 import operations
 from gpt2.config import ACTIVATIONS
 from inference import cpu_engine
 from inference.cpu_engine import CpuEngine, quantize
@@ -81,7 +81,7 @@ def assert_close(logits: Array, expected: Array, tolerance: float = 1e-3) -> Non
 
 
 def test_every_activation_that_is_accepted_can_be_computed() -> None:
-    assert set(ACTIVATIONS.values()) == set(network.ACTIVATIONS) == set(cpu_engine.ACTIVATIONS)
+    assert set(ACTIVATIONS.values()) == set(operations.ACTIVATIONS) == set(cpu_engine.ACTIVATIONS)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -8,7 +8,16 @@ from torch import nn
 
 from gpt2.config import GPT2Config
 from gpt2.network import GPT2
-from training.optimizers import MUON_LEARNING_RATE, MUON_MOMENTUM, Muon, build_optimizers
+from training.optimizers import (
+    MUON_LEARNING_RATE,
+    MUON_MOMENTUM,
+    NEWTON_SCHULZ,
+    NEWTON_SCHULZ_ROUNDS,
+    WIDE,
+    Muon,
+    build_optimizers,
+    orthogonalize,
+)
 
 torch.set_num_threads(1)  # at these sizes a second thread only waits
 
@@ -36,6 +45,23 @@ def test_muon_makes_the_updates_of_torch_optim_muon(size: tuple[int, int]) -> No
     cosine = torch.cosine_similarity(ours_moved.flatten(), theirs_moved.flatten(), dim=0)
     assert float(cosine) > 0.995
     assert 0.98 < float(ours_moved.norm() / theirs_moved.norm()) < 1.02
+
+
+@pytest.mark.parametrize("columns", [16, 16 * WIDE - 1, 16 * WIDE, 80])
+def test_narrow_and_wide_matrices_get_the_same_iteration(columns: int) -> None:
+    torch.manual_seed(0)
+    U, _, V = torch.linalg.svd(torch.randn(3, 16, columns), full_matrices=False)
+    matrices = U * torch.logspace(0, -6, 16) @ V  # down to directions that hardly exist
+    matrices[2] = 0  # a weight that has no gradient yet
+    X = matrices.double() / (matrices.double().norm(dim=(1, 2), keepdim=True) + 1e-7)
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(NEWTON_SCHULZ_ROUNDS):
+        A = X @ X.mT
+        X = a * X + (b * A + c * A @ A) @ X
+    found = orthogonalize(matrices, torch.float32)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), X, rtol=0, atol=5e-4)
+    assert not found[2].any()
 
 
 def test_query_key_and_value_are_three_matrices_to_muon() -> None:
