@@ -49,6 +49,7 @@ from widening import Shape, save_widened
 SMALL = Shape(n_layer=6, n_embd=256, n_positions=512, vocab_size=2048)  # 5.3 M parameters
 NAMES = ("ours", "ours, not judged", "llama-server", "transformers serve")
 CHARACTERS = 2000  # of the prompt whose first token is waited for
+TURNS = 4  # new prompts of each round
 ROOM = 40  # tokens of the context that a prompt leaves free
 SHORT = 500  # characters of the prompts that clients send
 BURST = 100  # requests in a second
@@ -156,14 +157,24 @@ def longest_prompt(folder: Path, text: str) -> int:
     return characters
 
 
+def new_prompt(text: str, turn: int) -> str:
+    """The text, from another line on for each turn and no line as in another turn.
+
+    Another beginning would not do: a server that cuts the beginning of a long prompt would know the rest.
+    """
+    lines = text.splitlines()
+    place = 7 * turn % len(lines)
+    return "".join(f"{line}  # {turn}\n" for line in lines[place:] + lines[:place])
+
+
 def first_tokens(server: Server, text: str, characters: int, number: int) -> tuple[float, float]:
-    """Milliseconds to the first token, cold and warm, medians. number: another prompt for each."""
+    """Milliseconds to the first token, cold and warm, medians. number: other prompts for each."""
     cold, warm = [], []
-    for turn in range(4):
-        prompt = f"# {number} {turn}\n{text}"[:characters]
-        cold.append(timed(lambda prompt=prompt: server.ask(prompt, 1)))  # type: ignore[misc]
+    for turn in range(number * TURNS, (number + 1) * TURNS):
+        prompt = new_prompt(text, turn)
+        cold.append(timed(lambda prompt=prompt[:characters]: server.ask(prompt, 1)))  # type: ignore[misc]
         for more in range(1, 6):
-            longer = f"# {number} {turn}\n{text}"[: characters + more]
+            longer = prompt[: characters + more]
             warm.append(timed(lambda longer=longer: server.ask(longer, 1)))  # type: ignore[misc]
     return statistics.median(cold), statistics.median(warm)
 
@@ -283,7 +294,8 @@ def running(names: list[str], folder: Path, scratch: Path, threads: int) -> Iter
 
 def compare(servers: dict[str, Server], folder: Path, text: str, options: argparse.Namespace) -> None:
     is_alone = all(name.startswith("ours") for name in servers)
-    characters = CHARACTERS if is_alone else longest_prompt(folder, text)
+    prompts = [new_prompt(text, turn) for turn in range(options.rounds * TURNS)]
+    characters = CHARACTERS if is_alone else min(longest_prompt(folder, prompt) for prompt in prompts)
     print(f"prompts of {characters:,} characters for the first token, threads: {options.threads}")
     columns = ["cold ms", "warm ms", *(f"{count} clients" for count in options.clients), "MB"]
     print(f"{'':<22}" + "".join(f"{column:>12}" for column in columns))

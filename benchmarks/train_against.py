@@ -14,8 +14,8 @@ nanogpt           train.py of a checkout of karpathy/nanoGPT, its rates as for s
 The clock counts the seconds of stepping alone. The Trainer and nanoGPT first make a pilot run, whose speed
 sets their number of steps, so that their schedules end on time. On a machine that others use the speed
 changes, and the column of seconds shows by how much. All are scored by the same code on the same whole
-held-out files. The rows: tokens per second, bits per byte (mean, lowest and highest of the seeds), and ours
-as a share of it.
+files, of held-out repositories that none of them sees (reporting_split.py). The rows: tokens per second,
+bits per byte (mean, lowest and highest of the seeds), and ours as a share of it.
 
 With --paces the clock does not count: each contender makes the steps that it would make in the seconds at its
 mean speed in that record of earlier runs. The result is the same on every device to within rounding (use
@@ -36,6 +36,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from journey import HelpFormatter
+from reporting_split import set_apart
 from training_contenders import CONTENDERS, Result, corpus, run_one
 
 
@@ -58,7 +59,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, with --paces")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
-    parser.add_argument("--held-out-kb", type=int, default=1000, help="of held-out files to score")
+    parser.add_argument("--held-out-kb", type=int, default=1000, help="of the files that are reported on")
+    parser.add_argument(
+        "--work", type=Path, default=Path("train_against"), help="folder of the divided documents"
+    )
     parser.add_argument(
         "--record", type=Path, default=Path("train_against.jsonl"), help="file to which each run adds a line"
     )
@@ -91,7 +95,9 @@ def table(results: list[Result]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
-    options.data, options.tokenizer = options.data.absolute(), options.tokenizer.absolute()
+    options.tokenizer = options.tokenizer.absolute()
+    parts = set_apart(options.data, options.work.absolute())
+    options.data, options.reported = parts.seen, parts.reported
     if options.nanogpt is not None:
         options.nanogpt = options.nanogpt.absolute()
     if options.paces is None and (options.device != "cpu" or options.jobs > 1):
@@ -106,6 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     chosen = options.contenders or [name for name in CONTENDERS if name != "nanogpt" or options.nanogpt]
     if "nanogpt" in chosen and options.nanogpt is None:
         raise SystemExit("nanogpt takes part with --nanogpt PATH, a checkout of karpathy/nanoGPT")
+    print(parts, file=sys.stderr)
     corpus(options)
     arguments = sys.argv[1:] if argv is None else argv
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"}

@@ -61,10 +61,15 @@ def paced_steps(options: argparse.Namespace, name: str) -> int | None:
 
 
 def corpus(options: argparse.Namespace) -> TokenDataset:
+    """What the contenders see: it has no file that is reported on."""
+    return encoded(options.data, options)
+
+
+def encoded(data: Path, options: argparse.Namespace) -> TokenDataset:
     from data_loading.corpus_tokens import encode_corpus
     from pretrained.corpus_files import cache_of
 
-    return encode_corpus(options.data, options.tokenizer, cache_of(options.data), threads=options.threads)
+    return encode_corpus(data, options.tokenizer, cache_of(data), threads=options.threads)
 
 
 def shape_of(options: argparse.Namespace, vocab_size: int) -> GPT2Config:
@@ -83,13 +88,13 @@ def finished(
     weights: dict[str, Tensor],
     shape: GPT2Config,
 ) -> Result:
-    """Score the weights on the held-out files that all contenders share."""
+    """Score the weights on the files that are reported on, the same for all contenders."""
     from evaluation.bits_per_byte import draw_whole_files, score
     from gpt2.network import GPT2
 
     model = GPT2(shape)
     model.load_state_dict(weights)
-    dataset = corpus(options)
+    dataset = encoded(options.reported, options)
     excerpts = draw_whole_files(dataset.held_out, 1000 * options.held_out_kb).excerpts
     bits = score(model, dataset.held_out, excerpts, dataset.end_of_text_id).bits_per_byte
     return Result(name, seed, tokens, seconds, bits)
@@ -102,6 +107,7 @@ def run_ours(options: argparse.Namespace, seed: int, folder: Path) -> Result:
     names = ("--n-layer", "--n-head", "--n-embd", "--block-size")
     shape = [word for name, value in zip(names, options.shape, strict=True) for word in (name, str(value))]
     files = ["--data", str(options.data), "--tokenizer", str(options.tokenizer), "--output", str(output)]
+    files.append("--any-tokenizer")  # learnt from the same documents before some were set apart
     tokens = paced_tokens(options, "ours")
     length = (
         ["--minutes", str(options.seconds / 60), "--dtype", options.dtype]
