@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -162,21 +163,17 @@ def measure_copies(folder: Path, size: int, way: str, memory: int) -> tuple[Any,
             yield result
 
     if way == "on disk":
-        found = near_duplicates_on_disk(
-            folder, size, SIMILAR, near_threshold, Means(watching, memory, memory)
-        )
-        dropped = dict(found)
+        means = Means(watching, memory, memory)
+        found = near_duplicates_on_disk(folder, size, SIMILAR, near_threshold, means)
     else:
         signatures = np.fromfile(folder / SIGNATURES, "<u4").reshape(-1, PERMUTATIONS)
         order = np.argsort(np.fromfile(folder / RANKS, "<u8")).tolist()
-        dropped = near_duplicates(signatures, order, SIMILAR, near_threshold)
-    return (
-        since(before),
-        peak_megabytes(),
-        most,
-        len(dropped),
-        hash(tuple(sorted((r, n.winner) for r, n in dropped.items()))),
-    )
+        found = iter(sorted(near_duplicates(signatures, order, SIMILAR, near_threshold).items()))
+    dropped, digest = 0, blake2b()
+    for row, kept in found:  # one after the other, so that the result does not count as memory
+        dropped += 1
+        digest.update(b"%d %d\n" % (row, kept.winner))
+    return since(before), peak_megabytes(), most, dropped, digest.hexdigest()
 
 
 # The driver
