@@ -72,6 +72,9 @@ E, A, ALPHA, B, BETA = 0.30, 33.0, 0.34, 13.76, 0.199
 # the text after which it has fallen to 1 / e (benchmarks/LOG.md).
 START, START_BYTES = 0.6, 0.5e6
 
+# How far a run may be from its forecast; the runs so far were within 7 % (benchmarks/LOG.md).
+FORECAST_WITHIN = 0.10
+
 # What a record of a plan says of a model beside its "variant", which holds the settings of GPT2Config.
 NUMBERS = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
 

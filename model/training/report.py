@@ -163,6 +163,15 @@ def _sample_in_words(figures: dict[str, Any]) -> str:
     )
 
 
+def beside_forecast(figures: dict[str, Any]) -> str:
+    """How a model compares with its forecast: "the model is 3.1% better"."""
+    forecast, measured = figures["forecast_bits_per_byte"], figures["held_out_bits_per_byte"]
+    difference = measured / forecast - 1
+    if abs(difference) < 0.0005:
+        return "and so it is"
+    return f"the model is {abs(difference):.1%} {'worse' if difference > 0 else 'better'}"
+
+
 def print_summary(folder: Path, figures: dict[str, Any], seconds: float) -> None:
     """Print the figures of a finished run; seconds: in all, encoding and measuring included."""
     tokens, epochs, steps = figures["tokens"], figures["epochs"], figures["step"]
@@ -177,9 +186,7 @@ def print_summary(folder: Path, figures: dict[str, Any], seconds: float) -> None
                 f" {figures['last_bits_per_byte']:.3f}"
             )
         if "forecast_bits_per_byte" in figures:
-            print(
-                f"forecast: {figures['forecast_bits_per_byte']:.3f}, off by {figures['forecast_off_by']:+.1%}"
-            )
+            print(f"forecast: {figures['forecast_bits_per_byte']:.3f}, {beside_forecast(figures)}")
     else:
         print("held out: no file, so bits per byte were not measured")
     if figures["skipped_steps"]:

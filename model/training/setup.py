@@ -267,6 +267,7 @@ def _new_plan(context: RunContext, dataset: TokenDataset) -> Plan:
 def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset) -> None:
     """Corpus, model, machine and length in words, and what to expect."""
     from training.base_model import describe_continuation
+    from training.plan import FORECAST_WITHIN
 
     shape, train, ranks, asked = plan.shape, dataset.train, context.ranks.world_size, context.options.seconds
     held_out = len(dataset.held_out.text_bytes)
@@ -291,7 +292,8 @@ def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset) -> None:
         f" {plan.tokens / train.size:.2g} epochs; then about 15 s of measuring"
     )
     if plan.forecast is not None:
-        say(f"  forecast {plan.forecast:.2f} bits per byte on held-out files")
+        low, high = plan.forecast / (1 + FORECAST_WITHIN), plan.forecast / (1 - FORECAST_WITHIN)
+        say(f"  forecast {plan.forecast:.2f} bits per byte on held-out files ({low:.2f} to {high:.2f})")
     if shape.block_size == 1 << (train.size.bit_length() - 1):
         say(f"  the corpus has {train.size:,} tokens, so the context is {shape.block_size}")
     if asked is not None and plan.seconds is not None and plan.seconds < 0.98 * asked:

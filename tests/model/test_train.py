@@ -279,7 +279,11 @@ def test_plan_prints_plan_and_forecast_and_writes_nothing(
         run_script("model/train.py", *files, "--size", "0.5M", "--minutes", "0.2", "--plan", *machine)
     )
     assert " M parameters: 2 layers, 128 wide, 2 heads, context 512" in result.stderr
-    assert re.search(r"forecast \d\.\d\d bits per byte on held-out files", result.stderr)
+    forecast = r"forecast (\d\.\d\d) bits per byte on held-out files \((\d\.\d\d) to (\d\.\d\d)\)"
+    found = re.search(forecast, result.stderr)
+    assert found
+    middle, low, high = map(float, found.groups())
+    assert low < middle < high
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 
 from pretrained.provenance import RunFingerprint, read_provenance
 from small_run import make_run, stop_at
-from training.report import write_report
+from training.report import beside_forecast, write_report
 
 
 @pytest.fixture
@@ -91,3 +91,11 @@ def test_the_card_of_an_interrupted_run_claims_no_figure(tmp_path: Path, tokeniz
     assert "not measured: the run was interrupted" in card.text
     assert (tmp_path / "GPyT" / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert list((tmp_path / "GPyT" / "checkpoints").glob("step-*")), "the run can be continued"
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [(1.1, "the model is 10.0% worse"), (0.9, "the model is 10.0% better"), (1.0001, "and so it is")],
+)
+def test_whether_a_model_is_better_than_its_forecast_is_said_in_words(measured: float, said: str) -> None:
+    assert beside_forecast({"forecast_bits_per_byte": 1.0, "held_out_bits_per_byte": measured}) == said
