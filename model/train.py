@@ -33,7 +33,14 @@ from gpt2.distributed import (
     is_first_of_machine,
     silence_other_ranks,
 )
-from training.options import CPU_MINUTES, GPU_MINUTES, TrainOptions, add_options, check_options
+from training.options import (
+    CPU_MINUTES,
+    GPU_MINUTES,
+    TrainOptions,
+    add_options,
+    check_options,
+    default_fim_rate,
+)
 from training.progress import say
 from training.setup import RunContext, Start, build_run, find_start, load_dataset, plan_run
 
@@ -79,6 +86,8 @@ def checked(options: TrainOptions) -> tuple[TrainOptions, BaseModel | None]:
     if options.minutes is None:
         on_gpu = options.device == "cuda" or (options.device == "auto" and has_gpu())
         options = replace(options, minutes=GPU_MINUTES if on_gpu else CPU_MINUTES)
+    if options.fim_rate is None:
+        options = replace(options, fim_rate=default_fim_rate(options))
     if options.init_from is None:
         return options, None
     from training.base_model import read_base_model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import re
@@ -14,11 +15,16 @@ from typing import Any
 from gpt2.distributed import is_distributed
 from model_cli import UserError
 from pretrained.corpus_files import state_of
+from pretrained.provenance import fills_in
+from pretrained.vocabulary import FIM_TOKENS
 
 SHAPE = ("n_layer", "n_head", "n_embd", "block_size", "batch_size")
 
 CPU_MINUTES = 4.0  # long enough for a model that writes the form of Python
 GPU_MINUTES = 30.0  # long enough for one of a hundred million parameters
+
+# Costs nothing that can be measured, and an editor's model reads what follows the cursor (benchmarks/LOG.md).
+FIM_RATE = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class TrainOptions:
     block_size: int | None
     batch_size: int | None
     seed: int
-    fim_rate: float
+    fim_rate: float | None
     report_to: str
     device: str
     dtype: str
@@ -118,8 +124,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, help="draws the first weights and the order of documents"
     )
     learning.add_argument(
-        "--fim-rate", type=share, default=0.0,
-        help="share of documents with their middle last, to learn to fill gaps",
+        "--fim-rate", type=share,
+        help="share of documents with their middle last, to learn to fill gaps "
+        f"(default: {FIM_RATE}; 0 where the tokenizer, or the model of --init-from, does not know gaps)",
     )  # fmt: skip
     learning.add_argument("--report-to", choices=["none", "tensorboard"], default="none",
                           help="also write the log in the format of this program")  # fmt: skip
@@ -186,6 +193,18 @@ def check_options(options: TrainOptions) -> None:
     parent = options.output.absolute().parent
     if parent.is_dir() and not os.access(parent, os.W_OK):
         raise UserError(f"this folder cannot be written to: {parent}: choose another --output")
+
+
+def default_fim_rate(options: TrainOptions) -> float:
+    """FIM_RATE; 0 for a tokenizer without marks for gaps, or a base model that does not fill them."""
+    if options.init_from is not None:
+        return FIM_RATE if fills_in(options.init_from) else 0.0
+    try:
+        tokenizer = json.loads((options.tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
+        known = {token["content"] for token in tokenizer["added_tokens"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0.0  # what is wrong with it is said where it is loaded
+    return FIM_RATE if known.issuperset(FIM_TOKENS) else 0.0
 
 
 def _check_shape(options: TrainOptions) -> None:

@@ -35,6 +35,7 @@ from corpus.record_files import (
     blocks_of,
     empty,
     partition_of,
+    rows_at,
     sorted_blocks,
     without_repetition,
 )
@@ -277,10 +278,7 @@ def estimated(work: Work, name: str, number: int) -> Iterator[tuple[Records, NDA
         for start in range(0, len(block), PAIRS_AT_ONCE):
             pairs = block[start : start + PAIRS_AT_ONCE]
             rows, where = np.unique(pairs & ROW_MASK, return_inverse=True)
-            # Mapped for this block alone: what was read would count as memory until it is unmapped.
-            all_of_them = np.memmap(work.inputs / SIGNATURES, "<u4", "r").reshape(-1, PERMUTATIONS)
-            signatures = np.asarray(all_of_them[rows.astype(np.int64)])
-            del all_of_them
+            signatures = rows_at(work.inputs / SIGNATURES, rows, SIGNATURE_BYTES).view("<u4")
             where = where.reshape(pairs.shape)
             yield pairs, (signatures[where[:, 0]] == signatures[where[:, 1]]).mean(axis=1)
 

@@ -206,3 +206,15 @@ class Bits:
         bits = cls(0)
         bits.bytes = bytearray(path.read_bytes())
         return bits
+
+
+def rows_at(path: Path, rows: NDArray[np.uint64], width: int) -> NDArray[np.uint8]:
+    """These rows (n,) of a file of rows of `width` bytes: (n, width).
+
+    Read, not mapped: mapped pages count as memory of the process, and a system with large pages maps 2 MB
+    for a row.
+    """
+    with path.open("rb", buffering=0) as file:
+        places = (rows * np.uint64(width)).tolist()
+        read = b"".join([os.pread(file.fileno(), width, place) for place in places])
+    return np.frombuffer(read, np.uint8).reshape(-1, width)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from model_cli import UserError, script_parser
-from training.options import TrainOptions, add_options, check_options
+from training.options import FIM_RATE, TrainOptions, add_options, check_options, default_fim_rate
 
 
 def options_of(*arguments: str) -> TrainOptions:
@@ -17,7 +18,7 @@ def options_of(*arguments: str) -> TrainOptions:
 
 
 def test_the_record_has_the_names_that_every_provenance_json_has() -> None:
-    by_steps = options_of("--steps", "50", "--n-layer", "2", "--device", "cpu", "--threads", "1")
+    by_steps = options_of("--steps", "50", "--n-layer", "2", "--device", "cpu", "--fim-rate", "0")
     assert by_steps.record == {
         "minutes": None,
         "steps": 50,
@@ -64,6 +65,23 @@ def test_options_that_clash_are_refused_before_anything_is_loaded(
     options = options_of("--data", str(data), "--tokenizer", str(tokenizer), *arguments)
     with pytest.raises(UserError, match=message):
         check_options(options)
+
+
+def test_gaps_are_learnt_unless_the_tokenizer_or_the_base_model_does_not_know_them(
+    tmp_path: Path, tokenizer: Path
+) -> None:
+    assert default_fim_rate(options_of("--tokenizer", str(tokenizer))) == FIM_RATE > 0
+    unmarked, broken = tmp_path / "unmarked", tmp_path / "broken"
+    for folder, text in ((unmarked, '{"added_tokens": [{"content": "<|endoftext|>"}]}'), (broken, "{")):
+        folder.mkdir()
+        (folder / "tokenizer.json").write_text(text, encoding="utf-8")
+        assert default_fim_rate(options_of("--tokenizer", str(folder))) == 0
+    assert default_fim_rate(options_of("--tokenizer", str(tmp_path / "missing"))) == 0
+    for rate, expected in ((0.5, FIM_RATE), (0.0, 0), (None, 0)):
+        record = json.dumps({"options": {"fim_rate": rate}})
+        (unmarked / "provenance.json").write_text(record, encoding="utf-8")
+        options = options_of("--tokenizer", str(tokenizer), "--init-from", str(unmarked))
+        assert default_fim_rate(options) == expected
 
 
 @pytest.mark.parametrize("wrong", ["--steps 0", "--minutes -1", "--fim-rate 1.5", "--size big"])
