@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,4 +94,15 @@ def model_folder(data_txt: Path, tokenizer_folder: Path, tmp_path_factory: pytes
     paths = ["--data", str(data_txt), "--tokenizer", str(tokenizer_folder), "--output", str(folder)]
     shape = "--n-layer 2 --n-head 2 --n-embd 64 --block-size 128 --steps 60 --device cpu".split()
     succeed(run_script("model/train.py", *paths, *shape))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def continuing_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, as if it had been trained with --fim-rate 0."""
+    folder = tmp_path_factory.mktemp("continuing") / "GPyT"
+    shutil.copytree(model_folder, folder)
+    record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    record["options"]["fim_rate"] = 0.0
+    (folder / "provenance.json").write_text(json.dumps(record), encoding="utf-8")
     return folder

@@ -69,10 +69,16 @@ def is_foreign(folder: Path) -> bool:
 
 def fills_in(folder: Path) -> bool:
     """Whether the model was trained to fill gaps in, by its record."""
+    return bool(recorded_fim_rate(folder))
+
+
+def recorded_fim_rate(folder: Path) -> float | None:
+    """The share of documents that a model learns, or learnt, with their middle last; None if it is not said."""
     try:
-        return float(read_provenance(folder)["options"].get("fim_rate") or 0) > 0
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return False
+        rate = float(read_provenance(folder)["options"]["fim_rate"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return rate if 0 <= rate <= 1 else None
 
 
 def identify(data: Path, tokenizer: Path, options: dict[str, Any], output: Path) -> RunFingerprint:

@@ -15,7 +15,7 @@ from typing import Any
 from gpt2.distributed import is_distributed
 from model_cli import UserError
 from pretrained.corpus_files import state_of
-from pretrained.provenance import fills_in
+from pretrained.provenance import fills_in, recorded_fim_rate
 from pretrained.vocabulary import FIM_TOKENS
 
 SHAPE = ("n_layer", "n_head", "n_embd", "block_size", "batch_size")
@@ -196,7 +196,13 @@ def check_options(options: TrainOptions) -> None:
 
 
 def default_fim_rate(options: TrainOptions) -> float:
-    """FIM_RATE; 0 for a tokenizer without marks for gaps, or a base model that does not fill them."""
+    """That of the run in the output folder, which the same command continues; else FIM_RATE.
+
+    0 for a tokenizer without marks for gaps, and for a base model that does not fill them.
+    """
+    recorded = None if options.restart else recorded_fim_rate(options.output)
+    if recorded is not None:
+        return recorded
     if options.init_from is not None:
         return FIM_RATE if fills_in(options.init_from) else 0.0
     try:

@@ -39,8 +39,8 @@ def test_as_many_lines_stay_as_the_whole_compiles_with(
 
 
 @pytest.mark.parametrize("options", [["--prompt", "x = (<FILL>)"], ["--prompt", "x = (", "--suffix", ")"]])
-def test_the_command_line_says_so_too(model_folder: Path, options: list[str]) -> None:
-    result = run_script(GENERATOR, "--model", model_folder, *options)
+def test_the_command_line_says_so_too(continuing_folder: Path, options: list[str]) -> None:
+    result = run_script(GENERATOR, "--model", continuing_folder, *options)
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert "leave out --suffix and <FILL>" in result.stderr
 

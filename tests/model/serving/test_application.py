@@ -137,7 +137,7 @@ def test_a_body_of_unknown_length_is_cut_off_at_the_same_place(client: httpx2.Cl
 def test_the_model_tells_about_itself_and_names_no_path(client: httpx2.Client, server: ServerProcess) -> None:
     about = client.get("/about").json()
     assert about["name"] == "GPyT" and about["context"] == 128 and about["vocabulary"] == 1024
-    assert about["infilling"] is False
+    assert about["infilling"] is True
     assert about["card"].startswith("---") and about["license"]
     assert isinstance(about["bits_per_byte"], float)
     assert (about["has_loss_plot"], client.get("/loss.png").status_code) in ((True, 200), (False, 404))

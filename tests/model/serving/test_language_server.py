@@ -303,8 +303,8 @@ def test_ctrl_c_ends_it_with_one_line(endless: Path) -> None:
         assert editor.end() == (130, "\ninterrupted: the server has ended\n")
 
 
-def test_a_model_that_fills_no_gaps_says_so_once(model_folder: Path) -> None:
-    with Editor(model_folder) as editor:
+def test_a_model_that_fills_no_gaps_says_so_once(continuing_folder: Path) -> None:
+    with Editor(continuing_folder) as editor:
         for text in ("def f(x):\n    return \n\ny = 1\n", "def g(x):\n    return \n\nz = 1\n"):
             editor.open(text)
             editor.complete(1, 11)

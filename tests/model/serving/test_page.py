@@ -454,6 +454,7 @@ def test_waiting_for_a_busy_server_can_be_stopped(page: Page, server: PageStandI
 @needs_browser
 def test_a_key_is_asked_for_and_kept_for_the_tab_alone(page: Page, server: PageStandIn) -> None:
     server.may_fail = True
+    page.wait_for_load_state("networkidle")  # an open question would bring up the dialog
     server.key = "secret"
     page.click("#continue")
     page.wait_for_selector("#key-dialog[open]")
@@ -473,6 +474,7 @@ def test_a_key_is_asked_for_and_kept_for_the_tab_alone(page: Page, server: PageS
 @needs_browser
 def test_who_has_no_key_is_told_so(page: Page, server: PageStandIn) -> None:
     server.may_fail = True
+    page.wait_for_load_state("networkidle")  # an open question would bring up the dialog
     server.key = "secret"
     page.click("#continue")
     page.wait_for_selector("#key-dialog[open]")

@@ -84,6 +84,13 @@ def test_gaps_are_learnt_unless_the_tokenizer_or_the_base_model_does_not_know_th
         assert default_fim_rate(options) == expected
 
 
+def test_the_same_command_goes_on_with_the_rate_that_a_run_has(tmp_path: Path, tokenizer: Path) -> None:
+    (tmp_path / "provenance.json").write_text('{"options": {"fim_rate": 0.0}}', encoding="utf-8")
+    command = ("--tokenizer", str(tokenizer), "--output", str(tmp_path))
+    assert default_fim_rate(options_of(*command)) == 0
+    assert default_fim_rate(options_of(*command, "--restart")) == FIM_RATE
+
+
 @pytest.mark.parametrize("wrong", ["--steps 0", "--minutes -1", "--fim-rate 1.5", "--size big"])
 def test_a_value_that_makes_no_sense_is_a_usage_error(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
