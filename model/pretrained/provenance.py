@@ -73,7 +73,7 @@ def fills_in(folder: Path) -> bool:
 
 
 def recorded_fim_rate(folder: Path) -> float | None:
-    """The share of documents that a model learns, or learnt, with their middle last; None if it is not said."""
+    """The share of documents that a model learns, or learnt, with their middle last; None if nobody says."""
     try:
         rate = float(read_provenance(folder)["options"]["fim_rate"])
     except (ValueError, KeyError, TypeError):
