@@ -5,7 +5,8 @@
     python benchmarks/train_against.py --seconds 1800 --paces train_against.jsonl --device cuda --jobs 6 ...
 
 ours              model/train.py with that shape and as many seconds
-adamw             a plain PyTorch loop: GPT2LMHeadModel, float32, AdamW 1e-3 with cosine decay, random rows
+adamw             a plain PyTorch loop: GPT2LMHeadModel, float32, AdamW with cosine decay, random rows; its
+                  rate is --rate, its batch --batch, to be tuned
 trainer           transformers' Trainer with CodeParrot's settings: 5e-4, cosine, weight decay 0.1
 trainer-defaults  the same with the Trainer's own: 5e-5, linear decay
 nanogpt           train.py of a checkout of karpathy/nanoGPT, its rates as for small models: 1e-3 to 1e-4,
@@ -52,6 +53,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--shape", type=int, nargs=4, default=[4, 4, 256, 256], help="layers heads width context"
     )
     parser.add_argument("--batch", type=int, default=8, help="sequences per step of the others")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=1e-3,
+        help="highest learning rate of adamw and nanogpt; the lowest is a tenth",
+    )
     parser.add_argument("--paces", type=Path, help="record of runs whose speed counts instead of the clock")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute")
     parser.add_argument(

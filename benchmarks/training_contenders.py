@@ -163,7 +163,8 @@ def run_adamw(options: argparse.Namespace, seed: int, folder: Path) -> Result:
     dataset, context = corpus(options), options.shape[3]
     model = stock_model(options, dataset.vocab_size, seed, attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0)
     model.to(options.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
+    highest, lowest = options.rate, options.rate / 10
+    optimizer = torch.optim.AdamW(model.parameters(), lr=highest, betas=(0.9, 0.95), weight_decay=0.1)
     random = np.random.default_rng(seed)
 
     def step() -> None:
@@ -182,7 +183,7 @@ def run_adamw(options: argparse.Namespace, seed: int, folder: Path) -> Result:
         return steps / planned if planned else (time.perf_counter() - started) / options.seconds
 
     while (share := progress()) < 1:
-        rate = 1e-4 + 0.5 * (1e-3 - 1e-4) * (1 + np.cos(np.pi * share))
+        rate = lowest + 0.5 * (highest - lowest) * (1 + np.cos(np.pi * share))
         optimizer.param_groups[0]["lr"] = float(rate * min(1.0, (steps + 1) / WARM_UP_STEPS))
         step()
         steps += 1
@@ -248,8 +249,9 @@ def run_nanogpt(options: argparse.Namespace, seed: int, folder: Path) -> Result:
     settings: dict[str, Any] = {
         "dataset": "own", "device": options.device, "compile": False, "dtype": "float32", "eval_iters": 1,
         "gradient_accumulation_steps": 1, "batch_size": options.batch, "block_size": context,
-        "n_layer": layers, "n_head": heads, "n_embd": width, "dropout": 0.0, "learning_rate": 1e-3,
-        "min_lr": 1e-4, "warmup_iters": WARM_UP_STEPS, "beta2": 0.99, "log_interval": 1,
+        "n_layer": layers, "n_head": heads, "n_embd": width, "dropout": 0.0,
+        "learning_rate": options.rate, "min_lr": options.rate / 10,
+        "warmup_iters": WARM_UP_STEPS, "beta2": 0.99, "log_interval": 1,
     }  # fmt: skip
 
     def train(steps: int) -> list[float]:
