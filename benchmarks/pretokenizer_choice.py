@@ -118,11 +118,14 @@ def score_folder(
     model.to(find_machine(device, "float32", None).device)
     excerpts = draw_whole_files(dataset.held_out, sample_bytes).excerpts
     measured = score(model, dataset.held_out, excerpts, dataset.end_of_text_id)
+    packed = (
+        dataset.train if len(dataset.train.tokens) else dataset.held_out
+    )  # some files hold only the latter
     return {
         "bits_per_byte": measured.bits_per_byte,
         "tokens": provenance["figures"]["tokens"],
         "text_bytes": measured.text_bytes,
-        "bytes_per_token": float(dataset.train.text_bytes.sum()) / len(dataset.train.tokens),
+        "bytes_per_token": float(packed.text_bytes.sum()) / len(packed.tokens),
     }
 
 
