@@ -118,9 +118,7 @@ def score_folder(
     model.to(find_machine(device, "float32", None).device)
     excerpts = draw_whole_files(dataset.held_out, sample_bytes).excerpts
     measured = score(model, dataset.held_out, excerpts, dataset.end_of_text_id)
-    packed = (
-        dataset.train if len(dataset.train.tokens) else dataset.held_out
-    )  # some files hold only the latter
+    packed = dataset.train if len(dataset.train.tokens) else dataset.held_out  # a file may hold that alone
     return {
         "bits_per_byte": measured.bits_per_byte,
         "tokens": provenance["figures"]["tokens"],
