@@ -70,7 +70,6 @@ WAYS = (
     Way(r"model/train\.py.* --(minutes|device|fim-rate)", "parse", "test_train.py runs such options"),
     Way(r"model/train\.py", "run", ""),
     Way(r"^python model/code_generator\.py$", "parse", "the prompt on a terminal: test_prompt_session.py"),
-    Way(r"code_generator\.py.* --model filling", "parse", "test_infilling.py fills gaps with such a model"),
     Way(r"^python model/serve\.py", "parse", "test_serve.py starts it"),
     Way(r"^chmod ", "told", "test_serve.py checks what the mode of the key has to be"),
     Way(r"model/evaluate\.py.* --humaneval", "parse", "test_evaluate.py lets a model solve problems"),
