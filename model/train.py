@@ -112,6 +112,8 @@ def run_with_others(options: TrainOptions, started: float) -> int:
         if ranks.is_main:
             raise UserError(problems[0])
         return ERROR
+    # Its default depends on the output folder, which another machine need not have.
+    options = replace(options, fim_rate=ranks.broadcast(options.fim_rate))
     start = find_start(options, base) if ranks.is_main else None
     record = ranks.broadcast(None if start is None else start.record)
     code = DONE
