@@ -9,7 +9,6 @@ counted: stage 3 has removed near-duplicates from 0.7 on already, here the limit
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections import defaultdict
@@ -22,7 +21,8 @@ import numpy as np
 
 from journey import PROJECT
 
-sys.path.insert(0, str(PROJECT / "preprocess"))
+for folder in ("preprocess", "model"):
+    sys.path.insert(0, str(PROJECT / folder))
 
 SIMILAR = 0.5  # Jaccard similarity of word 5-grams
 STANDARD_ERRORS = 0.09  # three of an estimate by signatures
@@ -49,9 +49,10 @@ class Parts:
 
 
 def set_apart(data: Path, folder: Path) -> Parts:
-    """Divide a file of documents; what was divided before is found in the folder. Raises: SystemExit."""
-    digest = hashlib.sha256(data.read_bytes()).hexdigest()
-    parts = folder / digest[:12]
+    """Divide a corpus (a file or a folder); what was divided before is found again. Raises: SystemExit."""
+    from pretrained.corpus_files import digest_of
+
+    parts = folder / digest_of(data)[:12]
     seen, reported, record = parts / "seen.txt", parts / "reported.txt", parts / "parts.json"
     if not record.exists():
         counts = _divide(data, seen, reported)
@@ -68,8 +69,8 @@ def _divide(data: Path, seen: Path, reported: Path) -> dict[str, int]:
     seen.parent.mkdir(parents=True, exist_ok=True)
     kept = set()
     with (
-        seen.open("w", encoding="utf-8", newline="\n") as ours,
-        reported.open("w", encoding="utf-8", newline="\n") as theirs,
+        seen.open("wb") as ours,
+        reported.open("wb") as theirs,
     ):
         for line, document in _lines(data):
             file = (document["repo"], document["path"])
@@ -81,10 +82,13 @@ def _divide(data: Path, seen: Path, reported: Path) -> dict[str, int]:
     return {"repositories": len({repo for repo, _ in kept}), "files": len(kept), "dropped": len(dropped)}
 
 
-def _lines(data: Path) -> Iterator[tuple[str, Document]]:
-    with data.open(encoding="utf-8", newline="\n") as file:
-        for line in file:
-            yield line, json.loads(line)
+def _lines(data: Path) -> Iterator[tuple[bytes, Document]]:
+    from corpus.data_file import open_lines, shard_paths
+
+    for path in shard_paths(data) if data.is_dir() else [data]:
+        with open_lines(path) as lines:
+            for line in lines:
+                yield line, json.loads(line)
 
 
 def _every_second_repository(data: Path) -> set[str]:
