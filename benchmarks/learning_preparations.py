@@ -19,6 +19,7 @@ from data_loading import batches
 from data_loading.batches import FillInTheMiddle, FimIds
 from gpt2 import initial_weights
 from gpt2 import network as gpt2
+from gpt2.operations import Candidates
 from training import optimizers, schedule
 from training.plan import LENGTH_WARMUP
 
@@ -173,7 +174,7 @@ def short_length(_: Preparation, value: float) -> None:
 def z_loss(_: Preparation, value: float) -> None:
     """value * logsumexp(logits) ** 2 on top of the loss (PaLM, section 5), which is reported with it."""
 
-    def with_z(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    def with_z(hidden: Tensor, weight: Tensor, targets: Tensor, _: Candidates | None) -> Tensor:
         scores = (hidden @ weight.T).float()
         return F.cross_entropy(scores, targets) + value * scores.logsumexp(-1).square().mean()
 

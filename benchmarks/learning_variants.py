@@ -17,9 +17,9 @@ from torch import Tensor
 
 from gpt2 import network as gpt2
 from gpt2.initial_weights import PAIR_TOKENS, embed_pairs
-from gpt2.operations import linear_cross_entropy
+from gpt2.operations import Candidates, linear_cross_entropy
 from learning_preparations import LIKENESS, LONGEST_WAVE, PREPARING
-from training import optimizers
+from training import optimizers, sampled_softmax
 
 if TYPE_CHECKING:
     from data_loading.batches import Batch
@@ -206,6 +206,15 @@ def pairs(trial: Trial, _: float) -> None:
     embed_pairs(model.transformer, model.config, split.sample(PAIR_TOKENS))
 
 
+def sampled(trial: Trial, value: float) -> None:
+    """Each step compares about this share of the vocabulary, beside the tokens that stand in it."""
+    trainer, dataset = trial.trainer, trial.dataset
+    frequencies = np.bincount(dataset.train.sample(PAIR_TOKENS), minlength=dataset.vocab_size)
+    trainer.softmax = sampled_softmax.SoftmaxSampler(frequencies, trainer.seed)
+    expected = value * dataset.vocab_size
+    trainer.softmax.chances = sampled_softmax.chances(torch.from_numpy(frequencies + 1.0), expected)
+
+
 def put(weights: list[torch.nn.Parameter], values: list[Tensor]) -> None:
     with torch.no_grad():
         for weight, value in zip(weights, values, strict=True):
@@ -237,7 +246,7 @@ def unlearnt_starts(trial: Trial, _: float) -> None:
     """The first token of a document, which comes after the end of another one, is not learnt."""
     model, end = trial.trainer.model, trial.dataset.end_of_text_id
 
-    def forward(tokens: Tensor, targets: Tensor) -> Tensor:
+    def forward(tokens: Tensor, targets: Tensor, candidates: Candidates | None = None) -> Tensor:
         learnt = (tokens != end).flatten()
         hidden = model.hidden(tokens)[learnt]
         return linear_cross_entropy(hidden, model.output_weight(), targets.flatten()[learnt])
@@ -271,7 +280,7 @@ ADAPTING: dict[str, Callable[[Trial, float], None]] = {
     choice.__name__.replace("_", "-"): choice
     for choice in (
         *(momentum, muon, adamw, beta2, normuon, heads, unigram, positions, embeddings),
-        *(sinusoids, alike, wpe_rate, ema, tail, masks, unlearnt_starts, ramp, pairs),
+        *(sinusoids, alike, wpe_rate, ema, tail, masks, unlearnt_starts, ramp, pairs, sampled),
     )
 }
 

@@ -5,9 +5,11 @@
     ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 \\
         python benchmarks/step_speed.py --dtypes float32       # a newer processor as one with AVX2 alone
 
-ours: GPT2, Muon and AdamW of model/train.py. plain: transformers' GPT2LMHeadModel in float32, cross-entropy,
-clipping, torch's AdamW. Each shape is layers x heads x width x context, with the same rows a step. Every
-figure is the median of the steps of all rounds; the contenders go in turn, each in a process of its own.
+ours: GPT2, Muon and AdamW of model/train.py. sampled: the same with the sampled softmax that train.py takes
+from 8,192 entries on. plain: transformers' GPT2LMHeadModel in float32, cross-entropy, clipping, torch's
+AdamW. Tokens are as frequent as Zipf's law says. Each shape is layers x heads x width x context, with the
+same rows a step. Every figure is the median of the steps of all rounds; the contenders go in turn, each in a
+process of its own.
 Prints a row each: milliseconds forward, backward and for the update; tokens per second; GFLOP/s by
 `GPT2Config.flops_per_token`, which counts all of the attention; and what a product of two square matrices of
 1,024 reaches on the same threads.
@@ -42,7 +44,7 @@ Times = tuple[float, float, float]  # seconds forward, backward, update
 class Case:
     """What a process measures."""
 
-    contender: str  # "ours" or "plain"
+    contender: str  # "ours", "sampled" or "plain"
     shape: tuple[int, int, int, int]
     dtype: str
     threads: int
@@ -54,20 +56,31 @@ class Case:
         return max(1, round(self.tokens / self.shape[3]))
 
 
+def zipf(vocab: int) -> Any:
+    """(V,): how often each token stands in a text of a hundred million. Source: Mandelbrot 1953."""
+    import numpy as np
+
+    shares = 1 / (np.arange(vocab) + 2.7)
+    return np.round(1e8 * shares / shares.sum()).astype(np.int64)
+
+
 def step_of_ours(case: Case, tokens: Any, targets: Any) -> Callable[[], Times]:
     import torch
 
     from gpt2.config import GPT2Config
     from gpt2.network import GPT2
     from training.optimizers import build_optimizers
+    from training.sampled_softmax import SoftmaxSampler
 
+    softmax = SoftmaxSampler(zipf(case.vocab), seed=0) if case.contender == "sampled" else None
     dtype = getattr(torch, case.dtype)
     model = GPT2(GPT2Config(*case.shape, case.vocab), dtype)
     optimizers = build_optimizers(model, dtype)
 
     def step() -> Times:
         times = [time.perf_counter()]
-        loss = model(tokens, targets)
+        candidates = None if softmax is None else softmax.draw(targets, step=0)
+        loss = model(tokens, targets, candidates)
         times.append(time.perf_counter())
         loss.backward()
         times.append(time.perf_counter())
@@ -109,12 +122,14 @@ def measure(case: Case) -> dict[str, Any]:
 
     from gpt2.device import keep_freed_memory
 
-    if case.contender == "ours":
+    if case.contender != "plain":
         keep_freed_memory()
     torch.set_num_threads(case.threads)
     torch.manual_seed(0)
-    batch = torch.randint(case.vocab, (case.rows, case.shape[3] + 1))
-    make = step_of_ours if case.contender == "ours" else step_of_plain
+    size = (case.rows, case.shape[3] + 1)
+    frequencies = torch.from_numpy(zipf(case.vocab)).double()
+    batch = torch.multinomial(frequencies, size[0] * size[1], replacement=True).view(size)
+    make = step_of_plain if case.contender == "plain" else step_of_ours
     step = make(case, batch[:, :-1].contiguous(), batch[:, 1:].contiguous())
     times = [step() for _ in range(WARM_UP + STEPS)][WARM_UP:]
     square = torch.randn(SQUARE, SQUARE, dtype=getattr(torch, case.dtype))
@@ -178,14 +193,20 @@ def main(argv: list[str] | None = None) -> int:
         values = json.loads(options.run)
         print(json.dumps(measure(Case(**{**values, "shape": tuple(values["shape"])}))))
         return 0
+    from training.sampled_softmax import SMALLEST_VOCABULARY
+
     columns = ("forward", "backward", "update")
     print(f"{'':<44}" + "".join(f"{name:>9}" for name in columns), end="")
     print(f"{'tokens/s':>11}{'GFLOP/s':>10}{'peak':>7}{'of plain':>10}")
     for threads in options.threads:
         for shape in options.shapes:
-            contenders = [("plain", "float32"), *(("ours", dtype) for dtype in options.dtypes)]
+            ours = ["ours", "sampled"] if options.vocab >= SMALLEST_VOCABULARY else ["ours"]
+            contenders = [
+                ("plain", "float32"),
+                *((name, dtype) for dtype in options.dtypes for name in ours),
+            ]
             cases = [
-                Case(*each[:1], shape, each[1], threads, options.vocab, options.tokens) for each in contenders
+                Case(name, shape, dtype, threads, options.vocab, options.tokens) for name, dtype in contenders
             ]
             found: dict[Case, list[dict[str, Any]]] = {case: [] for case in cases}
             for _ in range(options.rounds):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from data_loading.batches import PackedRows
@@ -19,6 +21,7 @@ from training.monitor import HeldOutMonitor
 from training.plan import Plan
 from training.progress import Progress, TrainingLog
 from training.run import Run
+from training.sampled_softmax import SoftmaxSampler
 from training.schedule import Schedule
 from training.trainer import Trainer
 
@@ -29,10 +32,11 @@ FINGERPRINT = RunFingerprint({"sha256": "d"}, {"sha256": "t"}, {"seed": 0})
 
 
 def make_run(
-    output: Path, tokenizer: Path, steps: int = 50, seconds: float | None = None, warmup: float = 0.0
+    output: Path, tokenizer: Path, steps: int = 50, seconds: float | None = None, **choices: Any
 ) -> Run:
+    """choices: those of a Plan."""
     shape = GPT2Config(1, 2, 16, 16, 512)
-    plan = Plan(shape, 4, 2, steps, seconds, seconds_per_step=0.01, memory=0.0, length_warmup=warmup)
+    plan = Plan(shape, 4, 2, steps, seconds, seconds_per_step=0.01, memory=0.0, **choices)
     return run_of(plan, output, tokenizer)
 
 
@@ -45,7 +49,8 @@ def run_of(plan: Plan, output: Path, tokenizer: Path) -> Run:
     )
     dataset = TokenDataset(train, held_out, vocab_size, 0, "d", "t")
     rows = PackedRows(dataset.train, plan.shape.block_size, 0)
-    trainer = Trainer(plan, MACHINE, rows, Schedule(plan.steps, plan.seconds), 0)
+    softmax = SoftmaxSampler(np.ones(vocab_size, np.int64), seed=0) if plan.sampled_softmax else None
+    trainer = Trainer(plan, MACHINE, rows, Schedule(plan.steps, plan.seconds), 0, softmax=softmax)
     sample = draw_whole_files(dataset.held_out, 64_000)
     folder = ModelFolder(output, plan.shape, tokenizer, FINGERPRINT)
     progress = Progress(plan.tokens_per_step)

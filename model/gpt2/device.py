@@ -10,6 +10,7 @@ import os
 import re
 import resource
 import sys
+import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -174,17 +175,49 @@ def find_machine(device: str, dtype: str, threads: int | None) -> Machine:
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the processor multiplies it natively; elsewhere emulation costs more than it saves.
+    """bfloat16 where the processor multiplies it faster than float32; elsewhere float32.
 
     GPUs before Ampere multiply float16 instead, if they are not older than Volta.
     """
     import torch
 
     if device.type == "cpu":
-        native = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # AVX512-BF16 or AMX
-        return torch.bfloat16 if native else torch.float32
+        return torch.bfloat16 if multiplies_bfloat16_faster() else torch.float32
     if device.type != "cuda":
         return torch.float32
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return torch.float16 if torch.cuda.get_device_capability(device) >= (7, 0) else torch.float32
+
+
+# The product that tells: rows of hidden states, the width of a small model, its MLP.
+PROBE = (2048, 256, 1024)
+PROBES = 5
+
+
+def multiplies_bfloat16_faster() -> bool:
+    """Whether this processor's products are faster in bfloat16 than in float32: it tries some.
+
+    The instructions alone do not tell. A Zen 5 with AVX512-BF16 has twice the speed, an Emerald Rapids whose
+    virtual machine hides AMX has half of it (benchmarks/LOG.md).
+    """
+    import torch
+
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # AVX512-BF16 or AMX
+        return False
+    rows, inputs, outputs = PROBE
+    seconds: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+    matrices = {
+        dtype: (torch.ones(rows, inputs, dtype=dtype), torch.ones(inputs, outputs, dtype=dtype))
+        for dtype in seconds
+    }
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # and the time of that thread: other programs on the machine do not count
+    for _ in range(PROBES + 1):
+        for dtype, (left, right) in matrices.items():
+            started = time.thread_time()
+            torch.mm(left, right)
+            seconds[dtype].append(time.thread_time() - started)
+    torch.set_num_threads(threads)
+    fastest = {dtype: min(times[1:]) for dtype, times in seconds.items()}  # the first one chooses a kernel
+    return fastest[torch.bfloat16] < fastest[torch.float32]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gpt2.config import GPT2Config
 from gpt2.initial_weights import add_induction_heads
-from gpt2.operations import ACTIVATIONS, causal_attention, linear_cross_entropy
+from gpt2.operations import ACTIVATIONS, Candidates, causal_attention, linear_cross_entropy
 
 # GPT-2 draws every matrix from N(0, 0.02). Source: Radford et al. 2019; transformers' initializer_range.
 INITIALIZER_RANGE = 0.02
@@ -160,6 +160,10 @@ class GPT2(nn.Module):
         scores = (hidden @ self.output_weight().T).float()
         return F.cross_entropy(scores, targets[counted], reduction="none")
 
-    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss in nats per token of predicting targets (B, T) from tokens (B, T)."""
-        return linear_cross_entropy(self.hidden(tokens), self.output_weight(), targets.reshape(-1))
+    def forward(self, tokens: Tensor, targets: Tensor, candidates: Candidates | None = None) -> Tensor:
+        """Mean loss in nats per token of predicting targets (B, T) from tokens (B, T).
+
+        candidates: estimate it from these entries of the vocabulary.
+        """
+        hidden, weight = self.hidden(tokens), self.output_weight()
+        return linear_cross_entropy(hidden, weight, targets.reshape(-1), candidates)

@@ -49,6 +49,7 @@ class TrainOptions:
     batch_size: int | None
     seed: int
     fim_rate: float | None
+    full_softmax: bool
     report_to: str
     device: str
     dtype: str
@@ -76,6 +77,7 @@ class TrainOptions:
             **self.shape,
             "dtype": self.dtype,
             "fim_rate": self.fim_rate,
+            "full_softmax": self.full_softmax or None,  # records of before have none
         }
 
 
@@ -128,6 +130,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="share of documents with their middle last, to learn to fill gaps "
         f"(default: {FIM_RATE}; 0 where the tokenizer, or the model of --init-from, does not know gaps)",
     )  # fmt: skip
+    learning.add_argument("--full-softmax", action="store_true",
+                          help="compare all entries of a large vocabulary in every step on a CPU, "
+                          "which takes longer (default: a sample from 8,192 on)")  # fmt: skip
     learning.add_argument("--report-to", choices=["none", "tensorboard"], default="none",
                           help="also write the log in the format of this program")  # fmt: skip
     machine = parser.add_argument_group("machine")

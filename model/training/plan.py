@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpt2.config import GPT2Config
 from gpt2.device import Machine
 from model_cli import UserError
 from training.step_time import StepTime, mean_step_time, measure_step_time
+
+if TYPE_CHECKING:
+    from training.sampled_softmax import SoftmaxSampler
 
 GIGABYTE = 1e9
 
@@ -85,6 +88,7 @@ class Corpus:
 
     tokens: int
     vocab_size: int
+    softmax: SoftmaxSampler | None = None  # by which a run on a CPU compares some of the entries
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ class Plan:
     memory: float  # bytes, estimated
     rate: float = 1.0  # share of the full learning rates
     length_warmup: float = 0.0  # share of the steps after which all rows are whole
+    sampled_softmax: bool = False  # whether a step compares some entries of the vocabulary alone
     forecast: float | None = None  # of the held-out bits per byte at the end
 
     @property
@@ -152,7 +157,7 @@ def make_plan(
         shape = _choose_shape(request, corpus, lambda preset: tokens / preset.parameters)
         rows = _rows(request, shape, tokens, ranks)
         micro_rows = memory.micro_rows(shape, _share(rows, ranks))
-        time = mean_step_time(shape, micro_rows, machine, warmup)
+        time = mean_step_time(shape, micro_rows, machine, warmup, corpus.softmax)
         steps = request.steps
     else:
         assert request.seconds is not None, "a run has a budget in seconds or in steps"
@@ -163,7 +168,7 @@ def make_plan(
         rows = _rows(request, shape, BATCH_TOKENS_AT, ranks)
         micro_rows = memory.micro_rows(shape, _share(rows, ranks))
         for _ in range(MOST_MEASUREMENTS):  # a GPU takes hardly longer for more rows, so it can read more
-            time = mean_step_time(shape, micro_rows, machine, warmup)
+            time = mean_step_time(shape, micro_rows, machine, warmup, corpus.softmax)
             rows = _rows_by_the_clock(request, shape, time, rows, ranks)
             micro_rows = memory.micro_rows(shape, _share(rows, ranks))
             if micro_rows < 2 * time.rows:
@@ -179,6 +184,7 @@ def make_plan(
         memory.needed(shape, micro_rows),
         request.rate,
         warmup,
+        corpus.softmax is not None,
     )
     return plan if request.steps is not None else _within_epochs(plan, corpus, request.most_epochs)
 
@@ -187,7 +193,7 @@ def _speed(corpus: Corpus, machine: Machine, ranks: int) -> float:
     """Floating point operations per second of all ranks, measured with the preset for this kind of device."""
     preset, rows = REFERENCE if machine.device.type == "cpu" else GPU_REFERENCE
     reference = _preset(PRESETS[preset], corpus)
-    seconds = measure_step_time(reference, rows, machine).seconds(rows)
+    seconds = measure_step_time(reference, rows, machine, corpus.softmax).seconds(rows)
     return ranks * rows * reference.block_size * reference.flops_per_token / seconds
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from training.options import TrainOptions
     from training.plan import Plan
     from training.run import Run
+    from training.sampled_softmax import SoftmaxSampler
 
 
 @dataclass(frozen=True)
@@ -259,9 +260,17 @@ def _new_plan(context: RunContext, dataset: TokenDataset) -> Plan:
             raise UserError(f"--block-size can be {base.config.block_size} at most, as --init-from has it")
         rate, most_epochs = base_model.RATE, base_model.MOST_EPOCHS
         request = replace(request, base=base.config, rate=rate, most_epochs=most_epochs)
-    corpus = Corpus(dataset.train.size, dataset.vocab_size)
+    softmax = None if options.full_softmax else _softmax(context, dataset)
+    corpus = Corpus(dataset.train.size, dataset.vocab_size, softmax)
     plan = make_plan(request, corpus, context.machine, context.ranks.world_size, sharded=options.fsdp)
     return plan_from_record(context.ranks.broadcast(plan_record(plan, context.machine)))
+
+
+def _softmax(context: RunContext, dataset: TokenDataset) -> SoftmaxSampler | None:
+    from training.sampled_softmax import sampler_for
+
+    vocab_size = dataset.vocab_size if context.base is None else context.base.config.vocab_size
+    return sampler_for(dataset, vocab_size, context.machine, context.ranks, context.options.seed)
 
 
 def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset) -> None:
@@ -291,6 +300,11 @@ def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset) -> None:
         f"  run      {clock(seconds)} = {counted(plan.steps, 'step')} of {plan.tokens_per_step:,} tokens,"
         f" {plan.tokens / train.size:.2g} epochs; then about 15 s of measuring"
     )
+    if plan.sampled_softmax:
+        say(
+            f"  loss     of a sample of the {shape.vocab_size:,} entries in each step, held out of all"
+            " (--full-softmax: always all)"
+        )
     if plan.forecast is not None:
         low, high = plan.forecast / (1 + FORECAST_WITHIN), plan.forecast / (1 - FORECAST_WITHIN)
         say(f"  forecast {plan.forecast:.2f} bits per byte on held-out files ({low:.2f} to {high:.2f})")
@@ -347,6 +361,7 @@ def build_run(context: RunContext, plan: Plan, dataset: TokenDataset, monitor: H
         sharded=options.fsdp,
         first_weights=_first_weights(context, plan, dataset),
         is_trained=base is not None,
+        softmax=_softmax(context, dataset) if plan.sampled_softmax else None,
     )
     names, ids = held_out_names(dataset), SpecialIds()
     if base is not None:

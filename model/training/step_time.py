@@ -6,6 +6,7 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,6 +15,9 @@ from gpt2.config import GPT2Config
 from gpt2.device import Machine
 from gpt2.network import GPT2
 from training.optimizers import build_optimizers
+
+if TYPE_CHECKING:
+    from training.sampled_softmax import SoftmaxSampler
 
 MEASURED_SECONDS = 1.5
 
@@ -31,27 +35,37 @@ class StepTime:
         return self.gradients * rows / self.rows + self.update
 
 
-def mean_step_time(shape: GPT2Config, micro_rows: int, machine: Machine, warmup: float) -> StepTime:
+def mean_step_time(
+    shape: GPT2Config, micro_rows: int, machine: Machine, warmup: float, softmax: SoftmaxSampler | None
+) -> StepTime:
     """The average over a run: half of the steps of a length warmup have short rows."""
-    whole = measure_step_time(shape, micro_rows, machine)
+    whole = measure_step_time(shape, micro_rows, machine, softmax)
     each = short_rows_of(shape.block_size)
     if not warmup or each == 1:
         return whole
-    short = measure_step_time(replace(shape, block_size=shape.block_size // each), micro_rows * each, machine)
+    cut = replace(shape, block_size=shape.block_size // each)
+    short = measure_step_time(cut, micro_rows * each, machine, softmax)
     share = warmup / 2
     return replace(whole, gradients=whole.gradients + share * (short.gradients - whole.gradients))
 
 
-def measure_step_time(shape: GPT2Config, rows: int, machine: Machine) -> StepTime:
+def measure_step_time(
+    shape: GPT2Config, rows: int, machine: Machine, softmax: SoftmaxSampler | None
+) -> StepTime:
     """Measure a step of `rows` sequences: the medians of as many steps as fit a second and a half."""
     model = GPT2(shape, machine.dtype).to(machine.device)
     if machine.compiles:
         model.compile_blocks()
     optimizers = build_optimizers(model, machine.dtype)
-    tokens = torch.randint(shape.vocab_size, (rows, shape.block_size + 1), device=machine.device)
+    size = (rows, shape.block_size + 1)
+    # how many entries a step compares depends on how many different tokens stand in it
+    tokens = torch.randint(shape.vocab_size, size) if softmax is None else softmax.random_tokens(size)
+    tokens = tokens.to(machine.device)
     times = [time.perf_counter()]  # before and after each part of each step
     while len(times) < 9 or (times[-1] - times[4] < MEASURED_SECONDS and len(times) < 99):
-        model(tokens[:, :-1], tokens[:, 1:]).backward()
+        inputs, targets = tokens[:, :-1], tokens[:, 1:]
+        candidates = None if softmax is None else softmax.draw(targets, step=len(times))
+        model(inputs, targets, candidates).backward()
         machine.synchronize()
         times.append(time.perf_counter())
         for optimizer in optimizers:

@@ -20,6 +20,7 @@ from training.plan import Plan
 if TYPE_CHECKING:
     from data_loading.batches import PackedRows
     from gpt2.device import Machine
+    from training.sampled_softmax import SoftmaxSampler
     from training.schedule import Schedule
 
 SMOOTHING = 0.05  # weight of the newest loss in the running mean
@@ -52,20 +53,20 @@ class Trainer:
         sharded: bool = False,
         first_weights: Callable[[GPT2], None] | None = None,
         is_trained: bool = False,
+        softmax: SoftmaxSampler | None = None,
     ) -> None:
         """sharded: divide the weights among the ranks. first_weights: sets those that are not to be drawn.
 
-        is_trained: they are those of a base model.
+        is_trained: they are those of a base model. softmax: chooses what the loss compares, without it all.
         """
         self.plan = plan
         self.machine = machine
         self.rows = rows
-        self.schedule = schedule
-        self.seed = seed
-        self.ranks = ranks
-        self.sharded = sharded
+        self.schedule, self.seed = schedule, seed
+        self.ranks, self.sharded = ranks, sharded
         self.first_weights = first_weights
         self.is_trained = is_trained
+        self.softmax = softmax
         block_size, share = plan.shape.block_size, ranks.share(plan.rows)
         self.sampler = StepSampler(block_size, plan.length_warmup, plan.steps, plan.rows, seed)
         self.loader = BatchLoader(rows, self.sampler, share, plan.micro_rows, machine.device)
@@ -159,11 +160,12 @@ class Trainer:
         total = torch.zeros((), device=self.machine.device)
         for number, (tokens, targets) in enumerate(self.loader.batches(step)):
             with self._gradient_sync(is_last=number + 1 == len(self.loader.parts)):
-                loss = self.network(tokens, targets) * (targets.numel() / self.plan.tokens_per_step)
+                candidates = None if self.softmax is None else self.softmax.draw(targets, step, number)
+                loss = self.network(tokens, targets, candidates) * (
+                    targets.numel() / self.plan.tokens_per_step
+                )
                 total += loss.detach()
-                loss = (
-                    loss * self.ranks.world_size
-                )  # DDP and FSDP average over the ranks: here the sum is wanted
+                loss = loss * self.ranks.world_size  # DDP and FSDP average over them: the sum is wanted
                 (loss if self.loss_scale is None else loss * self.loss_scale.factor).backward()
         return total
 

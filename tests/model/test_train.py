@@ -330,3 +330,27 @@ def test_a_report_without_its_package_is_said_with_the_command_that_brings_it(
     files = ["--data", str(data_txt), "--tokenizer", str(tokenizer_folder)]
     assert script.main([*files, "--report-to", "tensorboard"]) == 1
     assert "pip install tensorboard" in capsys.readouterr().err
+
+
+# A large vocabulary
+
+
+def test_a_large_vocabulary_is_compared_in_samples_unless_all_of_it_is_asked_for(
+    data_txt: Path, tmp_path: Path
+) -> None:
+    tokenizer = tmp_path / "tokenizer"
+    learn = ["-t", "--data", str(data_txt), "--tokenizer", str(tokenizer), "--vocab-size", "8192"]
+    succeed(run_script("preprocess/tokenizer.py", *learn))
+    sampled, full = tmp_path / "sampled", tmp_path / "full"
+    said = succeed(train(data_txt, tokenizer, sampled, "--steps", "4")).stderr
+    assert "loss     of a sample of the 8,192 entries" in said
+    silent = succeed(train(data_txt, tokenizer, full, "--steps", "4", "--full-softmax")).stderr
+    assert "sample of" not in silent
+    plans = [
+        json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["plan"]
+        for folder in (sampled, full)
+    ]
+    assert [plan["sampled_softmax"] for plan in plans] == [True, False]
+    assert (sampled / "model.safetensors").read_bytes() != (full / "model.safetensors").read_bytes()
+    differs = train(data_txt, tokenizer, sampled, "--steps", "4", "--full-softmax")
+    assert "--full-softmax unset there, True now" in differs.stderr

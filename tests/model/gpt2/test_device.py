@@ -5,11 +5,13 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from gpt2.device import has_gpu
+from gpt2.device import fastest_dtype, has_gpu, multiplies_bfloat16_faster
 from project import PROJECT
 
 
@@ -38,6 +40,29 @@ def test_asking_for_a_gpu_and_for_other_processes_loads_no_torch() -> None:
     env = {"PYTHONPATH": str(PROJECT / "model")}
     output = subprocess.run(command, capture_output=True, text=True, env=env, check=True, timeout=60).stdout
     assert output.strip() == ""
+
+
+@pytest.mark.parametrize("bfloat16_takes", [0.5, 2.0])
+def test_the_precision_is_the_one_whose_products_are_faster(
+    bfloat16_takes: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+
+    def product(left: torch.Tensor, right: torch.Tensor) -> None:
+        clock[0] += bfloat16_takes if left.dtype == torch.bfloat16 else 1.0
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False)
+    monkeypatch.setattr(time, "thread_time", lambda: clock[0])
+    monkeypatch.setattr(torch, "mm", product)
+    threads = torch.get_num_threads()
+    assert multiplies_bfloat16_faster() is (bfloat16_takes < 1)
+    assert torch.get_num_threads() == threads
+
+
+def test_a_processor_without_the_instructions_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False, raising=False)
+    monkeypatch.delattr(torch, "mm")
+    assert fastest_dtype(torch.device("cpu")) == torch.float32
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library has no mallopt")

@@ -20,6 +20,7 @@ from training.plan import (
     expected_bits_per_byte,
     make_plan,
 )
+from training.sampled_softmax import SoftmaxSampler
 from training.step_time import StepTime
 
 MACHINE = Machine(torch.device("cpu"), torch.float32, threads=1)
@@ -31,7 +32,7 @@ UPDATE = 0.01  # seconds of the pretended optimisers, per step
 def pretend(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[GPT2Config, int], float]) -> None:
     """Have gradients of so many rows measured as these seconds."""
 
-    def measured(shape: GPT2Config, rows: int, machine: Machine) -> StepTime:
+    def measured(shape: GPT2Config, rows: int, machine: Machine, _: SoftmaxSampler | None) -> StepTime:
         return StepTime(rows, seconds(shape, rows), UPDATE)
 
     for module in (budget, step_time):

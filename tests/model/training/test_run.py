@@ -7,6 +7,7 @@ import math
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,18 +34,22 @@ def are_equal(first: Path, second: Path) -> bool:
     return (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("warmup", [0.0, 1.0], ids=["whole rows", "short rows first"])
+@pytest.mark.parametrize(
+    "choices",
+    [{}, {"length_warmup": 1.0}, {"sampled_softmax": True}],
+    ids=["whole rows", "short rows first", "sampled softmax"],
+)
 def test_fifty_steps_are_twenty_five_and_twenty_five_more(
-    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch, warmup: float
+    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch, choices: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(batches, "SHORT_LENGTH", 4)
-    straight = make_run(tmp_path / "straight", tokenizer, warmup=warmup)
-    assert straight.trainer.sampler.is_short(0) is (warmup > 0)
+    straight = make_run(tmp_path / "straight", tokenizer, **choices)
+    assert straight.trainer.sampler.is_short(0) is ("length_warmup" in choices)
     straight.train()
-    first = make_run(tmp_path / "halves", tokenizer, warmup=warmup)
+    first = make_run(tmp_path / "halves", tokenizer, **choices)
     stop_at(first, 25)
     assert first.train().interrupted
-    second = make_run(tmp_path / "halves", tokenizer, warmup=warmup)
+    second = make_run(tmp_path / "halves", tokenizer, **choices)
     second.resume()
     assert second.schedule.step == 25
     assert not second.train().interrupted
