@@ -10,7 +10,8 @@ Each candidate is a tokenizer learnt from the train documents and the GPT-2 that
 minutes, or one of --shape, trained with it and scored on the same held-out files. By default all have the
 same time on the clock, on an idle machine. With --rate, for a busy one, they have the same number of floating
 point operations instead, on any device: as many as a machine of that many tokens a second at 8,192 entries
-would do in the time. Finished candidates are kept in --work, so the same command continues after an
+would do in the time. These are with --full-softmax, so by operations a large vocabulary has less than a run
+on a CPU would give it. Finished candidates are kept in --work, so the same command continues after an
 interruption.
 """
 
@@ -85,7 +86,8 @@ def measure(arguments: argparse.Namespace, rule: str, entries: int, seed: int) -
         length: list[object] = ["--minutes", arguments.minutes]
         if arguments.rate:
             tokens = equal_tokens(arguments.minutes, arguments.rate, arguments.shape, entries)
-            length = [*length_options(tokens, arguments.shape[2])]
+            # the operations are counted over all entries
+            length = [*length_options(tokens, arguments.shape[2]), "--full-softmax"]
         names = ("--n-layer", "--n-embd", "--block-size")
         shape = [word for pair in zip(names, arguments.shape or (), strict=False) for word in pair]
         places = ["--data", arguments.data, "--tokenizer", tokenizer, "--output", folder / "model"]

@@ -6,7 +6,7 @@
         python benchmarks/step_speed.py --dtypes float32       # a newer processor as one with AVX2 alone
 
 ours: GPT2, Muon and AdamW of model/train.py. sampled: the same with the sampled softmax that train.py takes
-from 8,192 entries on. plain: transformers' GPT2LMHeadModel in float32, cross-entropy, clipping, torch's
+from 4,096 entries on. plain: transformers' GPT2LMHeadModel in float32, cross-entropy, clipping, torch's
 AdamW. Tokens are as frequent as Zipf's law says. Each shape is layers x heads x width x context, with the
 same rows a step. Every figure is the median of the steps of all rounds; the contenders go in turn, each in a
 process of its own.

@@ -132,7 +132,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     learning.add_argument("--full-softmax", action="store_true",
                           help="compare all entries of a large vocabulary in every step on a CPU, "
-                          "which takes longer (default: a sample from 8,192 on)")  # fmt: skip
+                          "which takes longer (default: a sample from 4,096 on)")  # fmt: skip
     learning.add_argument("--report-to", choices=["none", "tensorboard"], default="none",
                           help="also write the log in the format of this program")  # fmt: skip
     machine = parser.add_argument_group("machine")

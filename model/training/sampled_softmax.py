@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gpt2.device import Machine
     from gpt2.distributed import Ranks
 
-SMALLEST_VOCABULARY = 8192  # with 2,048 entries most of which stand in a step nothing is gained
+SMALLEST_VOCABULARY = 4096  # of 2,048 entries a third stands in a step: little is saved and as much is lost
 SAMPLED_SHARE = 0.18  # of the vocabulary that is drawn, on average: fewer learn less (benchmarks/LOG.md)
 HALVINGS = 60
 
@@ -55,18 +55,17 @@ class SoftmaxSampler:
         return torch.multinomial(self.frequencies, size[0] * size[1], replacement=True).view(size)
 
 
-def sampler_for(
-    dataset: TokenDataset, vocab_size: int, machine: Machine, ranks: Ranks, seed: int
-) -> SoftmaxSampler | None:
+def sampler_for(dataset: TokenDataset, machine: Machine, ranks: Ranks, seed: int) -> SoftmaxSampler | None:
     """A sampler for one process on a CPU; None for a small vocabulary and everywhere else.
 
     A GPU computes all entries while a CPU still chooses, and several processes make the model that one makes,
     which they would not if each chose for itself.
     """
     alone_on_a_cpu = machine.device.type == "cpu" and ranks.world_size == 1
-    if not alone_on_a_cpu or vocab_size < SMALLEST_VOCABULARY:
+    if not alone_on_a_cpu or dataset.vocab_size < SMALLEST_VOCABULARY:
         return None
-    return SoftmaxSampler(np.bincount(dataset.train.sample(PAIR_TOKENS), minlength=vocab_size), seed)
+    frequencies = np.bincount(dataset.train.sample(PAIR_TOKENS), minlength=dataset.vocab_size)
+    return SoftmaxSampler(frequencies, seed)
 
 
 def chances(weights: Tensor, expected: float) -> Tensor:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from training.options import TrainOptions
     from training.plan import Plan
     from training.run import Run
-    from training.sampled_softmax import SoftmaxSampler
 
 
 @dataclass(frozen=True)
@@ -247,6 +246,7 @@ def _new_plan(context: RunContext, dataset: TokenDataset) -> Plan:
     """The plan that rank 0 makes, for all ranks."""
     from training import base_model
     from training.plan import Corpus, PlanRequest, make_plan, plan_from_record, plan_record
+    from training.sampled_softmax import sampler_for
 
     options, base = context.options, context.base
     request = PlanRequest(options.seconds, options.steps, **options.shape, parameters=options.size)
@@ -260,17 +260,12 @@ def _new_plan(context: RunContext, dataset: TokenDataset) -> Plan:
             raise UserError(f"--block-size can be {base.config.block_size} at most, as --init-from has it")
         rate, most_epochs = base_model.RATE, base_model.MOST_EPOCHS
         request = replace(request, base=base.config, rate=rate, most_epochs=most_epochs)
-    softmax = None if options.full_softmax else _softmax(context, dataset)
+    softmax = None
+    if base is None and not options.full_softmax:  # what a sample costs a trained model is not known
+        softmax = sampler_for(dataset, context.machine, context.ranks, options.seed)
     corpus = Corpus(dataset.train.size, dataset.vocab_size, softmax)
     plan = make_plan(request, corpus, context.machine, context.ranks.world_size, sharded=options.fsdp)
     return plan_from_record(context.ranks.broadcast(plan_record(plan, context.machine)))
-
-
-def _softmax(context: RunContext, dataset: TokenDataset) -> SoftmaxSampler | None:
-    from training.sampled_softmax import sampler_for
-
-    vocab_size = dataset.vocab_size if context.base is None else context.base.config.vocab_size
-    return sampler_for(dataset, vocab_size, context.machine, context.ranks, context.options.seed)
 
 
 def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset) -> None:
@@ -346,6 +341,7 @@ def build_run(context: RunContext, plan: Plan, dataset: TokenDataset, monitor: H
     from data_loading.batches import FillInTheMiddle, PackedRows, read_fim_ids
     from training.base_model import held_out_names
     from training.run import Run
+    from training.sampled_softmax import sampler_for
     from training.schedule import Schedule
     from training.trainer import Trainer
 
@@ -361,7 +357,7 @@ def build_run(context: RunContext, plan: Plan, dataset: TokenDataset, monitor: H
         sharded=options.fsdp,
         first_weights=_first_weights(context, plan, dataset),
         is_trained=base is not None,
-        softmax=_softmax(context, dataset) if plan.sampled_softmax else None,
+        softmax=sampler_for(dataset, machine, ranks, options.seed) if plan.sampled_softmax else None,
     )
     names, ids = held_out_names(dataset), SpecialIds()
     if base is not None:

@@ -38,20 +38,16 @@ class VocabularyChoice:
     pretokenizer: str
 
 
-# Held-out bits per byte at equal operations, those of 3, 10 and 30 minutes on two cores without bfloat16,
-# with the model that train.py plans for them (benchmarks/LOG.md):
-#                      entries   1,024    2,048    4,096    8,192   16,384
-#   3 minutes,  gpt2                      1.4367   1.4613   1.7011   1.9036
-#               cl100k           1.4331   1.4285   1.4474   1.5603   1.9094
-#               python                    1.4391   1.4615   1.5525   1.7700
-#   10 minutes, cl100k                    1.2663   1.2845
-#   30 minutes, cl100k                    1.1644   1.1679
-# Models begin with heads that copy (model/gpt2/initial_weights.py), and short tokens give them more to copy.
-# 2,048 is better than 4,096 by 1.3, 1.4 and 0.3 %, so its lead ends soon after 30 minutes; cores with
-# bfloat16 get there in less than half the time. All other rows are extrapolations, and so is the
-# pre-tokenizer there. To measure: benchmarks/pretokenizer_choice.py.
+# From 4,096 entries on, train.py on a CPU compares a sample of them in each step (sampled softmax), which
+# makes a large vocabulary cheap. Held-out bits per byte after as many CPU seconds of one core
+# (benchmarks/LOG.md):
+#                                  entries   2,048    4,096    8,192
+#   2 layers, 128 wide, 167 CPU seconds       1.348    1.323    1.334
+#   2 layers, 192 wide, 282 CPU seconds       1.307    1.286    ...
+# When every step compared all of them, 2,048 were better for half an hour, by 1.3, 1.4 and 0.3 % after 3, 10
+# and 30 minutes. All rows but the first are extrapolations, and so is the pre-tokenizer there.
+# To measure: benchmarks/pretokenizer_choice.py.
 TABLE = (
-    VocabularyChoice(40, 5e6, 2048, "cl100k"),
     VocabularyChoice(600, 30e6, 4096, "cl100k"),
     VocabularyChoice(6000, 60e6, 8192, "cl100k"),
     VocabularyChoice(60_000, 200e6, 16384, "cl100k"),
@@ -62,7 +58,7 @@ TABLE = (
 def choose(corpus_bytes: int, minutes: float, parameters: float | None = None) -> VocabularyChoice:
     """The row for a budget, with a vocabulary no larger than the corpus can fill: a multiple of 64.
 
-    choose(40_000_000, minutes=4) -> 2,048 entries; choose(1_000_000, minutes=4) -> 1,984
+    choose(40_000_000, minutes=4) -> 4,096 entries; choose(1_000_000, minutes=4) -> 1,984
 
     minutes: of training on two CPU cores. parameters: of the model; if given, they count instead of minutes.
     """

@@ -12,7 +12,7 @@ PLENTY = 10_000_000_000
 
 
 def test_the_default_budget_gets_what_learns_most_in_minutes() -> None:
-    assert (choose(PLENTY, 4).vocab_size, choose(PLENTY, 4).pretokenizer) == (2048, "cl100k")
+    assert (choose(PLENTY, 4).vocab_size, choose(PLENTY, 4).pretokenizer) == (4096, "cl100k")
 
 
 def test_more_compute_never_gets_fewer_entries() -> None:
