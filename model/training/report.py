@@ -163,13 +163,12 @@ def _sample_in_words(figures: dict[str, Any]) -> str:
     )
 
 
-def beside_forecast(figures: dict[str, Any]) -> str:
-    """How a model compares with its forecast: "the model is 3.1% better"."""
-    forecast, measured = figures["forecast_bits_per_byte"], figures["held_out_bits_per_byte"]
-    difference = measured / forecast - 1
-    if abs(difference) < 0.0005:
+def beside_forecast(off_by: float) -> str:
+    """How a model compares with a forecast that is off by so much: 0.031 -> "3.1% too high"."""
+    if abs(off_by) < 0.0005:
         return "and so it is"
-    return f"the model is {abs(difference):.1%} {'worse' if difference > 0 else 'better'}"
+    high = off_by > 0
+    return f"{abs(off_by):.1%} too {'high' if high else 'low'}: the model is {'better' if high else 'worse'}"
 
 
 def print_summary(folder: Path, figures: dict[str, Any], seconds: float) -> None:
@@ -186,7 +185,8 @@ def print_summary(folder: Path, figures: dict[str, Any], seconds: float) -> None
                 f" {figures['last_bits_per_byte']:.3f}"
             )
         if "forecast_bits_per_byte" in figures:
-            print(f"forecast: {figures['forecast_bits_per_byte']:.3f}, {beside_forecast(figures)}")
+            beside = beside_forecast(figures["forecast_off_by"])
+            print(f"forecast: {figures['forecast_bits_per_byte']:.3f}, {beside}")
     else:
         print("held out: no file, so bits per byte were not measured")
     if figures["skipped_steps"]:

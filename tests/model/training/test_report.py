@@ -94,8 +94,12 @@ def test_the_card_of_an_interrupted_run_claims_no_figure(tmp_path: Path, tokeniz
 
 
 @pytest.mark.parametrize(
-    ("measured", "said"),
-    [(1.1, "the model is 10.0% worse"), (0.9, "the model is 10.0% better"), (1.0001, "and so it is")],
+    ("off_by", "said"),
+    [
+        (0.0310, "3.1% too high: the model is better"),
+        (-0.1, "10.0% too low: the model is worse"),
+        (0.0001, "and so it is"),
+    ],
 )
-def test_whether_a_model_is_better_than_its_forecast_is_said_in_words(measured: float, said: str) -> None:
-    assert beside_forecast({"forecast_bits_per_byte": 1.0, "held_out_bits_per_byte": measured}) == said
+def test_whether_a_model_is_better_than_its_forecast_is_said_in_words(off_by: float, said: str) -> None:
+    assert beside_forecast(off_by) == said
