@@ -123,7 +123,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         shape.add_argument(option, type=positive_int, help=text)
     learning = parser.add_argument_group("learning")
     learning.add_argument(
-        "--seed", type=int, default=0, help="draws the first weights and the order of documents"
+        "--seed", type=natural, default=0, help="draws the first weights and the order of documents"
     )
     learning.add_argument(
         "--fim-rate", type=share,
@@ -151,6 +151,13 @@ def positive_int(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+def natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
     return number
 
 

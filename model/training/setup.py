@@ -297,7 +297,7 @@ def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset) -> None:
     )
     if plan.sampled_softmax:
         say(
-            f"  loss     of a sample of the {shape.vocab_size:,} entries in each step, held out of all"
+            f"  loss     in each step over a sample of the {shape.vocab_size:,} entries, held out over all"
             " (--full-softmax: always all)"
         )
     if plan.forecast is not None:

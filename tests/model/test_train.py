@@ -343,7 +343,7 @@ def test_a_large_vocabulary_is_compared_in_samples_unless_all_of_it_is_asked_for
     succeed(run_script("preprocess/tokenizer.py", *learn))
     sampled, full = tmp_path / "sampled", tmp_path / "full"
     said = succeed(train(data_txt, tokenizer, sampled, "--steps", "4")).stderr
-    assert "loss     of a sample of the 8,192 entries" in said
+    assert "loss     in each step over a sample of the 8,192 entries" in said
     silent = succeed(train(data_txt, tokenizer, full, "--steps", "4", "--full-softmax")).stderr
     assert "sample of" not in silent
     plans = [

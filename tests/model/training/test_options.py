@@ -99,3 +99,9 @@ def test_a_value_that_makes_no_sense_is_a_usage_error(wrong: str, capsys: pytest
         options_of(*wrong.split())
     assert exit_.value.code == 2
     assert wrong.split()[0] in capsys.readouterr().err
+
+
+def test_a_negative_seed_is_refused_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        options_of("--seed", "-1")
+    assert "-1 is less than 0" in capsys.readouterr().err
