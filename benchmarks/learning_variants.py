@@ -19,7 +19,8 @@ from gpt2 import network as gpt2
 from gpt2.initial_weights import PAIR_TOKENS, embed_pairs
 from gpt2.operations import Candidates, linear_cross_entropy
 from learning_preparations import LIKENESS, LONGEST_WAVE, PREPARING
-from training import optimizers, sampled_softmax
+from training import optimizers
+from training.sampled_softmax import SoftmaxSampler, frequencies_of
 
 if TYPE_CHECKING:
     from data_loading.batches import Batch
@@ -209,10 +210,7 @@ def pairs(trial: Trial, _: float) -> None:
 def sampled(trial: Trial, value: float) -> None:
     """Each step compares about this share of the vocabulary, beside the tokens that stand in it."""
     trainer, dataset = trial.trainer, trial.dataset
-    frequencies = np.bincount(dataset.train.sample(PAIR_TOKENS), minlength=dataset.vocab_size)
-    trainer.softmax = sampled_softmax.SoftmaxSampler(frequencies, trainer.seed)
-    expected = value * dataset.vocab_size
-    trainer.softmax.chances = sampled_softmax.chances(torch.from_numpy(frequencies + 1.0), expected)
+    trainer.softmax = SoftmaxSampler(frequencies_of(dataset), trainer.seed, value)
 
 
 def put(weights: list[torch.nn.Parameter], values: list[Tensor]) -> None:

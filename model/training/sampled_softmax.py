@@ -36,11 +36,13 @@ HALVINGS = 60
 class SoftmaxSampler:
     """Draws the candidates of each step: the same ones for a seed and a step, whatever was drawn before."""
 
-    def __init__(self, frequencies: NDArray[np.integer[Any]], seed: int) -> None:
-        """frequencies: (V,), how often the corpus has each entry."""
+    def __init__(
+        self, frequencies: NDArray[np.integer[Any]], seed: int, share: float = SAMPLED_SHARE
+    ) -> None:
+        """frequencies: (V,), how often the corpus has each entry. share: drawn of them, on average."""
         self.seed = seed
         self.frequencies = torch.from_numpy(frequencies.astype(np.float64))
-        self.chances = chances(torch.from_numpy(frequencies + 1.0), SAMPLED_SHARE * len(frequencies))
+        self.chances = chances(torch.from_numpy(frequencies + 1.0), share * len(frequencies))
 
     def draw(self, targets: Tensor, step: int, part: int = 0) -> Candidates:
         """Candidates for target ids of any shape, in one part of a step."""
@@ -65,8 +67,12 @@ def sampler_for(dataset: TokenDataset, machine: Machine, ranks: Ranks, seed: int
     alone_on_a_cpu = machine.device.type == "cpu" and ranks.world_size == 1
     if not alone_on_a_cpu or dataset.vocab_size < SMALLEST_VOCABULARY:
         return None
-    frequencies = np.bincount(dataset.train.sample(PAIR_TOKENS), minlength=dataset.vocab_size)
-    return SoftmaxSampler(frequencies, seed)
+    return SoftmaxSampler(frequencies_of(dataset), seed)
+
+
+def frequencies_of(dataset: TokenDataset) -> NDArray[np.integer[Any]]:
+    """(V,): how often each entry stands in a sample of the corpus."""
+    return np.bincount(dataset.train.sample(PAIR_TOKENS), minlength=dataset.vocab_size)
 
 
 def chances(weights: Tensor, expected: float) -> Tensor:
