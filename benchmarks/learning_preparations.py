@@ -6,13 +6,14 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from data_loading import batches
@@ -70,6 +71,57 @@ def epochs(made_of: Preparation, value: float) -> None:
     order = np.random.default_rng(made_of.seed).permutation(len(train.lengths))
     enough = int(np.searchsorted(np.cumsum(train.lengths[order]), made_of.tokens / value)) + 1
     made_of.dataset = replace(made_of.dataset, train=replace(train, kept=np.sort(order[:enough])))
+
+
+def hardest(made_of: Preparation, value: float) -> None:
+    """Leave out this share of the tokens: documents that the pairs of the corpus predict worst."""
+    keep_by_difficulty(made_of, 0.0, 1 - value)
+
+
+def easiest(made_of: Preparation, value: float) -> None:
+    """Leave out this share of the tokens: documents that the pairs of the corpus predict best."""
+    keep_by_difficulty(made_of, value, 1.0)
+
+
+def keep_by_difficulty(made_of: Preparation, low: float, high: float) -> None:
+    """Keep the documents from one share of the tokens to the other, the easiest first."""
+    train = made_of.dataset.train
+    order = np.argsort(difficulties(made_of.dataset), kind="stable")
+    place = np.cumsum(train.lengths[order]) / train.size
+    kept = np.sort(order[(place >= low) & (place <= high)])
+    made_of.dataset = replace(made_of.dataset, train=replace(train, kept=kept))
+
+
+def difficulties(dataset: TokenDataset) -> NDArray[np.float64]:
+    """(D,): nats a token of each train document, by the corpus' own pairs and, of rare ones, its tokens."""
+    train, V = dataset.train, dataset.vocab_size
+    tokens = np.asarray(train.tokens[:], dtype=np.int64)
+    single = np.bincount(tokens, minlength=V) + 1.0
+    pairs = np.bincount(tokens[:-1] * V + tokens[1:], minlength=V * V).reshape(V, V)
+    behind = (single / single.sum())[tokens[1:]]
+    others = pairs[tokens[:-1], tokens[1:]] - 1  # one of each pair is the document's own
+    likelihood = (others + behind) / single[tokens[:-1]]
+    nats = np.concatenate([[0.0], -np.log(np.maximum(likelihood, 1e-9))])
+    return np.add.reduceat(nats, train.starts) / train.lengths
+
+
+def easy_first(made_of: Preparation, value: float) -> None:
+    """Rows of easy documents come first, those of hard ones last; value: how much chance there is in it."""
+    from data_loading.batches import Epoch, PackedRows
+
+    by_document = difficulties(made_of.dataset)
+    shuffle = PackedRows._shuffle
+
+    def ordered(rows: PackedRows, number: int) -> Epoch:
+        epoch = shuffle(rows, number)
+        middles = (np.arange(rows.rows_per_epoch) + 0.5) * rows.block_size
+        places = np.minimum(np.searchsorted(epoch.ends, middles), len(epoch.ends) - 1)
+        rank = np.argsort(np.argsort(by_document[epoch.documents[places]])) / rows.rows_per_epoch
+        random = np.random.default_rng([rows.seed, number, 1])
+        epoch.rows.first = np.argsort(rank + value * random.random(len(rank)), kind="stable")
+        return epoch
+
+    PackedRows._shuffle = ordered  # type: ignore[assignment,method-assign]
 
 
 def fim(made_of: Preparation, value: float) -> None:
@@ -174,7 +226,7 @@ def short_length(_: Preparation, value: float) -> None:
 def z_loss(_: Preparation, value: float) -> None:
     """value * logsumexp(logits) ** 2 on top of the loss (PaLM, section 5), which is reported with it."""
 
-    def with_z(hidden: Tensor, weight: Tensor, targets: Tensor, _: Candidates | None) -> Tensor:
+    def with_z(hidden: Tensor, weight: Tensor, targets: Tensor, _: Sequence[Candidates] | None) -> Tensor:
         scores = (hidden @ weight.T).float()
         return F.cross_entropy(scores, targets) + value * scores.logsumexp(-1).square().mean()
 
@@ -186,5 +238,6 @@ PREPARING: dict[str, Callable[[Preparation, float], None]] = {
     for choice in (
         *(context, rows, epochs, fim, seed, warm_up, decay, std, rounds, polar, unshuffled_rows, z_loss),
         *(longest_wave, likeness, drawn, length_warmup, short_length),
+        *(hardest, easiest, easy_first),
     )
 } | {name.lower().replace("_", "-"): constant_of_heads(name, what) for name, what in HEADS.items()}

@@ -6,7 +6,7 @@ Those made before it, of data, schedule and functions, are in learning_preparati
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -201,6 +201,53 @@ def tail(trial: Trial, value: float) -> None:
     trial.finally_.append(lambda: put(weights, [total / counted for total in sums]))
 
 
+def cautious(trial: Trial, value: float) -> None:
+    """Weight decay of Muon's matrices where a step makes a weight smaller anyway.
+
+    Source: Chen et al. 2025, "Cautious Weight Decay", arXiv 2510.12402.
+    """
+    muon, schedule = trial.trainer.optimizers[0], trial.trainer.schedule
+    weights = [weight for group in muon.param_groups for weight in group["params"]]
+    before = [weight.detach().clone() for weight in weights]
+
+    def remember(_: int) -> None:
+        torch._foreach_copy_(before, weights)
+
+    def shrink() -> None:
+        rate = trial.trainer.full_rates[0] * schedule.factor
+        with torch.no_grad():
+            for old, weight in zip(before, weights, strict=True):
+                towards_zero = (weight - old) * old <= 0
+                weight.sub_(old * towards_zero, alpha=rate * value)
+
+    trial.before.append(remember)
+    trial.after.append(shrink)
+
+
+def auxiliary(trial: Trial, value: float) -> None:
+    """The token after the next is predicted too, by a layer that is thrown away; its loss weighs so much.
+
+    Source: Gloeckle et al. 2024, "Better & Faster Large Language Models via Multi-token Prediction".
+    """
+    trainer = trial.trainer
+    model, schedule = trainer.model, trainer.schedule
+    further = torch.nn.Parameter(torch.eye(model.config.n_embd))
+    trainer.optimizers[1].add_param_group({"params": [further]})
+    trainer.optimizers[1].param_groups[1]["lr"] = 0.0
+
+    def follow_rate(_: int) -> None:
+        trainer.optimizers[1].param_groups[1]["lr"] = trainer.full_rates[1] * schedule.factor
+
+    def forward(tokens: Tensor, targets: Tensor, candidates: Sequence[Candidates] | None = None) -> Tensor:
+        hidden, weight = model.hidden(tokens), model.output_weight()
+        loss = linear_cross_entropy(hidden, weight, targets.reshape(-1), candidates)
+        later = torch.roll(targets, -1, 1).reshape(-1)  # the last of a row gets the row's first: 1 in T
+        return loss + value * linear_cross_entropy(hidden @ further, weight, later, candidates)
+
+    model.forward = forward  # type: ignore[method-assign]
+    trial.before.append(follow_rate)
+
+
 def pairs(trial: Trial, _: float) -> None:
     """Token embeddings begin with what the pairs of the whole corpus tell."""
     model, split = trial.trainer.model, trial.dataset.train
@@ -244,7 +291,7 @@ def unlearnt_starts(trial: Trial, _: float) -> None:
     """The first token of a document, which comes after the end of another one, is not learnt."""
     model, end = trial.trainer.model, trial.dataset.end_of_text_id
 
-    def forward(tokens: Tensor, targets: Tensor, candidates: Candidates | None = None) -> Tensor:
+    def forward(tokens: Tensor, targets: Tensor, candidates: Sequence[Candidates] | None = None) -> Tensor:
         learnt = (tokens != end).flatten()
         hidden = model.hidden(tokens)[learnt]
         return linear_cross_entropy(hidden, model.output_weight(), targets.flatten()[learnt])
@@ -279,6 +326,7 @@ ADAPTING: dict[str, Callable[[Trial, float], None]] = {
     for choice in (
         *(momentum, muon, adamw, beta2, normuon, heads, unigram, positions, embeddings),
         *(sinusoids, alike, wpe_rate, ema, tail, masks, unlearnt_starts, ramp, pairs, sampled),
+        *(cautious, auxiliary),
     )
 }
 

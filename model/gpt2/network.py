@@ -9,6 +9,8 @@ Attention, activation and loss are in operations.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -160,10 +162,12 @@ class GPT2(nn.Module):
         scores = (hidden @ self.output_weight().T).float()
         return F.cross_entropy(scores, targets[counted], reduction="none")
 
-    def forward(self, tokens: Tensor, targets: Tensor, candidates: Candidates | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, targets: Tensor, candidates: Sequence[Candidates] | None = None
+    ) -> Tensor:
         """Mean loss in nats per token of predicting targets (B, T) from tokens (B, T).
 
-        candidates: estimate it from these entries of the vocabulary.
+        candidates: estimate it from these entries of the vocabulary, as linear_cross_entropy does.
         """
         hidden, weight = self.hidden(tokens), self.output_weight()
         return linear_cross_entropy(hidden, weight, targets.reshape(-1), candidates)

@@ -20,7 +20,7 @@ cache, and kept instead of the input.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -43,22 +43,66 @@ def causal_attention(qkv: Tensor, n_head: int, scale: float) -> Tensor:
     if qkv.device.type != "cpu" or T > LONGEST:
         q, k, v = heads.transpose(1, 3).unbind(2)  # three of (B, heads, T, head size)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
-    else:
-        q, k, v = heads.permute(2, 0, 3, 1, 4).reshape(3, B * n_head, T, C // n_head).unbind(0)
-        y = in_strips(q, k, v, scale).view(B, n_head, T, C // n_head)
-    return y.transpose(1, 2).reshape(B, T, C)
+        return y.transpose(1, 2).reshape(B, T, C)
+    in_strips: Tensor = StripAttention.apply(qkv, n_head, scale)  # type: ignore[no-untyped-call]
+    return in_strips
 
 
-def in_strips(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Causal attention of (N, T, head size) each."""
-    T = q.shape[1]
-    mask = causal_mask(T, q.dtype)
-    strips = []
-    for start in range(0, T, STRIP):
-        end = min(T, start + STRIP)
-        scores = torch.baddbmm(mask[start:end, :end], q[:, start:end], k[:, :end].mT, alpha=scale)
-        strips.append(torch.softmax(scores, dim=-1) @ v[:, :end])
-    return torch.cat(strips, dim=1)
+class StripAttention(torch.autograd.Function):
+    """Causal attention on a CPU, STRIP queries at a time.
+
+    Its backward pass is written out: autograd would fill a tensor of zeros with the gradient of each strip's
+    keys and values, and add these up, which took a fifth of the time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, n_head: int, scale: float) -> Tensor:
+        B, T, C = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+        d = C // n_head
+        stacked = qkv.view(B, T, 3, n_head, d).permute(2, 0, 3, 1, 4).reshape(3, B * n_head, T, d)
+        q, k, v = stacked
+        mask = causal_mask(T, q.dtype)
+        y = qkv.new_empty(B, T, n_head, d)
+        strips = []
+        for start in range(0, T, STRIP):
+            end = min(T, start + STRIP)
+            scores = torch.baddbmm(mask[start:end, :end], q[:, start:end], k[:, :end].mT, alpha=scale)
+            strips.append(torch.softmax(scores, dim=-1))  # (B * heads, queries, keys)
+            strip = torch.bmm(strips[-1], v[:, :end])
+            y[:, start:end] = strip.view(B, n_head, end - start, d).transpose(1, 2)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(stacked, *strips)
+            ctx.n_head, ctx.scale = n_head, scale
+        return y.view(B, T, C)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        stacked, *strips = ctx.saved_tensors
+        q, k, v = stacked
+        N, T, d = q.shape
+        H, scale = ctx.n_head, ctx.scale
+        grad_y = grad_outputs[0].reshape(-1, T, H, d).transpose(1, 2).reshape(N, T, d)
+        gradients = torch.empty_like(stacked)
+        grad_q, grad_k, grad_v = gradients
+        nothing = q.new_zeros(())
+        for number, probabilities in reversed(list(enumerate(strips))):
+            start = number * STRIP
+            end = min(T, start + STRIP)
+            rows = slice(start, end)
+            grad_v_part = torch.bmm(probabilities.mT, grad_y[:, rows])
+            grad_scores = torch._softmax_backward_data(
+                torch.bmm(grad_y[:, rows], v[:, :end].mT), probabilities, -1, q.dtype
+            )
+            grad_k_part = torch.baddbmm(nothing, grad_scores.mT, q[:, rows], beta=0, alpha=scale)
+            if end == T:  # the first of them, which has all keys
+                grad_v.copy_(grad_v_part)
+                grad_k.copy_(grad_k_part)
+            else:
+                grad_v[:, :end] += grad_v_part
+                grad_k[:, :end] += grad_k_part
+            grad_q[:, rows] = torch.baddbmm(nothing, grad_scores, k[:, :end], beta=0, alpha=scale)
+        stacked_by_head = gradients.view(3, -1, H, T, d)
+        return stacked_by_head.permute(1, 3, 0, 2, 4).reshape(-1, T, 3 * H * d), None, None
 
 
 @lru_cache(maxsize=4)
@@ -69,42 +113,54 @@ def causal_mask(T: int, dtype: torch.dtype) -> Tensor:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Entries of the vocabulary that a loss compares, the targets among them."""
+    """Entries of the vocabulary that the loss of some rows compares, their targets among them."""
 
     ids: Tensor  # (K,)
     log_counts: Tensor  # (K,): the logarithm of how many entries each of them stands for
 
 
 class LinearCrossEntropy(torch.autograd.Function):
-    """mean(cross_entropy(hidden @ weight.T + bias, targets)); its gradients come with the forward pass."""
+    """mean(cross_entropy(hidden @ weight.T, targets)); its gradients come with the forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
-        N = hidden.shape[0]
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, candidates: Sequence[Candidates] | None
+    ) -> Tensor:
+        N, V = hidden.shape[0], len(weight)
         need_gradients = any(ctx.needs_input_grad[:2])
         chunk = CHUNK_ROWS if hidden.device.type == "cpu" else CHUNK_ROWS_GPU
+        widest = V if candidates is None else max(len(each.ids) for each in candidates)
         # Written anew by each chunk: fresh memory would cost the first touch of each page.
-        buffers = [hidden.new_empty(min(chunk, N), len(weight)) for _ in range(2)]
+        buffers = [hidden.new_empty(min(chunk, N) * widest) for _ in range(2)]
         grad_hidden = torch.empty_like(hidden) if need_gradients else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_gradients else None
         losses = torch.empty(N, device=hidden.device)
-        for start in range(0, N, chunk):
+        for number, start in enumerate(range(0, N, chunk)):
             rows = slice(start, start + chunk)
-            target = targets[rows]
+            target, compared = targets[rows], weight
             row = torch.arange(len(target), device=target.device)
-            logits, probabilities = (buffer[: len(target)] for buffer in buffers)  # (rows, V)
-            if bias is None:
-                torch.mm(hidden[rows], weight.T, out=logits)
+            shape = len(target), V
+            if candidates is not None:
+                each = candidates[number]
+                target, compared = torch.searchsorted(each.ids, target), weight[each.ids]
+                shape = len(target), len(each.ids)
+            logits, probabilities = (buffer[: math.prod(shape)].view(shape) for buffer in buffers)
+            if candidates is None:
+                torch.mm(hidden[rows], compared.T, out=logits)
             else:
-                torch.addmm(bias, hidden[rows], weight.T, out=logits)
+                torch.addmm(each.log_counts.to(hidden.dtype), hidden[rows], compared.T, out=logits)
             torch.softmax(logits, dim=-1, out=probabilities)
             likelihood = probabilities[row, target]
             losses[rows] = -likelihood.float().clamp_min(1e-30).log()
             if grad_hidden is None or grad_weight is None:
                 continue
             probabilities[row, target] = likelihood - 1  # now the gradient of the logits
-            torch.mm(probabilities, weight, out=grad_hidden[rows])
-            grad_weight += torch.mm(probabilities.T, hidden[rows])
+            torch.mm(probabilities, compared, out=grad_hidden[rows])
+            gradient = torch.mm(probabilities.T, hidden[rows])
+            if candidates is None:
+                grad_weight += gradient
+            else:
+                grad_weight.index_add_(0, each.ids, gradient.float())
         ctx.save_for_backward(grad_hidden, grad_weight)
         return losses.mean()
 
@@ -117,19 +173,16 @@ class LinearCrossEntropy(torch.autograd.Function):
 
 
 def linear_cross_entropy(
-    hidden: Tensor, weight: Tensor, targets: Tensor, candidates: Candidates | None = None
+    hidden: Tensor, weight: Tensor, targets: Tensor, candidates: Sequence[Candidates] | None = None
 ) -> Tensor:
     """Mean loss in nats of hidden states (N, C) under an output layer (V, C) for target ids (N,).
 
-    candidates: estimate it from these entries; each target must be one of them.
+    candidates: of each CHUNK_ROWS rows, to estimate it from these entries; their ids are sorted, and each
+    target of the rows is among them.
     """
-    bias = None
-    if candidates is not None:
-        position = torch.empty(len(weight), dtype=torch.int64, device=weight.device)
-        position[candidates.ids] = torch.arange(len(candidates.ids), device=weight.device)
-        weight, targets = weight[candidates.ids], position[targets]
-        bias = candidates.log_counts.to(hidden.dtype)
-    loss: Tensor = LinearCrossEntropy.apply(hidden, weight, bias, targets)  # type: ignore[no-untyped-call]
+    loss: Tensor = LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, targets, candidates
+    )
     return loss
 
 
@@ -148,21 +201,29 @@ class GELU(torch.autograd.Function):
         slope = torch.empty_like(y) if ctx.needs_input_grad[0] else None
         numbers, values = x.reshape(-1), y.view(-1)
         precision = torch.promote_types(x.dtype, torch.float32)
+        is_half = x.dtype != precision
         first = torch.tensor(GELU.FIRST, dtype=torch.float64)
         chunk = CHUNK_NUMBERS * torch.get_num_threads()
+        buffers = torch.empty(5 if is_half else 3, min(chunk, len(numbers)), dtype=precision)
         for start in range(0, len(numbers), chunk):
             part = slice(start, start + chunk)
             x_part = numbers[part].to(precision)
-            squares = x_part.square()
-            gate = torch.add(first, squares, alpha=GELU.THIRD).mul_(x_part).sigmoid_()
-            value = x_part * gate
-            values[part] = value
-            if slope is not None:
-                # gate + x * gate * (1 - gate) * (FIRST + 3 * THIRD * x^2)
-                inner = torch.add(first, squares, alpha=3 * GELU.THIRD)
-                inner.mul_(value.addcmul_(value, gate, value=-1))
-                torch.add(inner, gate, out=inner)
-                slope.view(-1)[part] = inner
+            squares, gate, rest, *wide = buffers[:, : len(x_part)]
+            value = wide[0] if is_half else values[part]
+            torch.mul(x_part, x_part, out=squares)
+            torch.add(first, squares, alpha=GELU.THIRD, out=gate).mul_(x_part).sigmoid_()
+            torch.mul(x_part, gate, out=value)
+            if is_half:
+                values[part] = value
+            if slope is None:
+                continue
+            # gate + x * gate * (1 - gate) * (FIRST + 3 * THIRD * x^2)
+            its_slope = wide[1] if is_half else slope.view(-1)[part]
+            torch.addcmul(value, value, gate, value=-1, out=rest)
+            torch.add(first, squares, alpha=3 * GELU.THIRD, out=squares)
+            torch.addcmul(gate, rest, squares, out=its_slope)
+            if is_half:
+                slope.view(-1)[part] = its_slope
         if slope is not None:
             ctx.save_for_backward(slope)
         return y

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpt2.initial_weights import PAIR_TOKENS
-from gpt2.operations import Candidates
+from gpt2.operations import CHUNK_ROWS, Candidates
 
 if TYPE_CHECKING:
     from data_loading.token_file import TokenDataset
@@ -44,14 +44,20 @@ class SoftmaxSampler:
         self.frequencies = torch.from_numpy(frequencies.astype(np.float64))
         self.chances = chances(torch.from_numpy(frequencies + 1.0), share * len(frequencies))
 
-    def draw(self, targets: Tensor, step: int, part: int = 0) -> Candidates:
-        """Candidates for target ids of any shape, in one part of a step."""
-        numbers = np.random.default_rng([self.seed, step, part]).random(len(self.chances), dtype=np.float32)
+    def draw(self, targets: Tensor, step: int, part: int = 0) -> list[Candidates]:
+        """Candidates for target ids of any shape, in one part of a step: for CHUNK_ROWS of them each.
+
+        Fewer tokens stand in some rows than in a step, and what one draw misses another has.
+        """
+        random = np.random.default_rng([self.seed, step, part])
+        return [self._draw(chunk, random) for chunk in torch.split(targets.reshape(-1), CHUNK_ROWS)]
+
+    def _draw(self, targets: Tensor, random: np.random.Generator) -> Candidates:
+        numbers = torch.from_numpy(random.random(len(self.chances), dtype=np.float32))
         is_target = torch.zeros(len(self.chances), dtype=torch.bool)
         is_target[targets] = True
-        ids = (is_target | (torch.from_numpy(numbers) < self.chances)).nonzero()[:, 0]
-        log_counts = torch.where(is_target[ids], 0.0, -self.chances[ids].log())
-        return Candidates(ids, log_counts)
+        ids = (is_target | (numbers < self.chances)).nonzero()[:, 0]
+        return Candidates(ids, torch.where(is_target[ids], 0.0, -self.chances[ids].log()))
 
     def random_tokens(self, size: tuple[int, int]) -> Tensor:
         """Ids that are each as frequent as in the corpus, for measuring."""

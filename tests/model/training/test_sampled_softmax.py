@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2.operations import linear_cross_entropy
+from gpt2.operations import CHUNK_ROWS, linear_cross_entropy
 from training.sampled_softmax import SAMPLED_SHARE, SoftmaxSampler, chances
 
 torch.set_num_threads(1)  # at these sizes a second thread only waits
@@ -23,7 +23,7 @@ def sums(sampler: SoftmaxSampler, logits: torch.Tensor, draws: int) -> torch.Ten
     """(draws, N): estimates of the sum of exp(logits) (N, V)."""
     found = []
     for step in range(draws):
-        candidates = sampler.draw(TARGETS, step)
+        [candidates] = sampler.draw(TARGETS, step)
         found.append((logits[:, candidates.ids] + candidates.log_counts).logsumexp(1).exp())
     return torch.stack(found)
 
@@ -39,7 +39,7 @@ def test_the_sum_over_the_candidates_is_the_whole_sum_on_average() -> None:
 def test_every_target_is_a_candidate_that_stands_for_itself() -> None:
     sampler = SoftmaxSampler(FREQUENCIES, seed=0)
     for step in range(20):
-        candidates = sampler.draw(TARGETS, step)
+        [candidates] = sampler.draw(TARGETS, step)
         assert (candidates.ids.diff() > 0).all()
         assert torch.isin(TARGETS, candidates.ids).all()
         assert (candidates.log_counts[torch.isin(candidates.ids, TARGETS)] == 0).all()
@@ -50,14 +50,23 @@ def test_a_step_draws_the_same_whatever_was_drawn_before() -> None:
     first, second = SoftmaxSampler(FREQUENCIES, seed=3), SoftmaxSampler(FREQUENCIES, seed=3)
     for step in range(5):
         first.draw(TARGETS, step)
-    assert torch.equal(first.draw(TARGETS, 5, 1).ids, second.draw(TARGETS, 5, 1).ids)
+    assert torch.equal(first.draw(TARGETS, 5, 1)[0].ids, second.draw(TARGETS, 5, 1)[0].ids)
     others = [
         second.draw(TARGETS, 6, 1),
         second.draw(TARGETS, 5, 0),
         SoftmaxSampler(FREQUENCIES, seed=4).draw(TARGETS, 5, 1),
     ]
-    for other in others:
-        assert not torch.equal(first.draw(TARGETS, 5, 1).ids, other.ids)
+    for [other] in others:
+        assert not torch.equal(first.draw(TARGETS, 5, 1)[0].ids, other.ids)
+
+
+def test_rows_of_a_chunk_have_candidates_of_their_own() -> None:
+    targets = torch.arange(2 * CHUNK_ROWS + 10).view(2, -1) % 7  # 7 of the 400 entries
+    drawn = SoftmaxSampler(FREQUENCIES, seed=0).draw(targets, 0)
+    assert len(drawn) == 3
+    assert not torch.equal(drawn[0].ids, drawn[1].ids)
+    for candidates in drawn:
+        assert torch.isin(torch.arange(7), candidates.ids).all()
 
 
 @given(weights=st.lists(st.floats(0.1, 1e6), min_size=1, max_size=200), share=st.floats(0.01, 1.0))
@@ -75,7 +84,7 @@ def test_chances_add_up_to_what_is_expected_and_follow_the_weights(
 def test_as_many_are_drawn_as_the_share_says() -> None:
     sampler = SoftmaxSampler(FREQUENCIES, seed=0)
     nothing = torch.zeros(0, dtype=torch.int64)
-    drawn = [len(sampler.draw(nothing, step).ids) for step in range(200)]
+    drawn = [len(sampler.draw(nothing, step)[0].ids) for step in range(200)]
     assert sum(drawn) / len(drawn) == pytest.approx(SAMPLED_SHARE * V, rel=0.05)
 
 
@@ -88,16 +97,20 @@ def test_random_tokens_are_as_frequent_as_in_the_corpus() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_loss_and_gradients_are_those_of_cross_entropy_over_the_candidates(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("rows", [N, 2 * CHUNK_ROWS + N], ids=["a chunk", "three chunks"])
+def test_loss_and_gradients_are_those_of_cross_entropy_over_the_candidates(
+    dtype: torch.dtype, rows: int
+) -> None:
     generator = torch.Generator().manual_seed(2)
-    hidden = torch.randn(N, C, dtype=dtype, generator=generator, requires_grad=True)
+    hidden = torch.randn(rows, C, dtype=dtype, generator=generator, requires_grad=True)
     weight = torch.randn(V, C, dtype=dtype, generator=generator, requires_grad=True)
-    candidates = SoftmaxSampler(FREQUENCIES, seed=0).draw(TARGETS, 0)
-    logits = hidden @ weight.T + torch.full((V,), -torch.inf, dtype=dtype).index_put(
-        (candidates.ids,), candidates.log_counts.to(dtype)
-    )
-    expected = F.cross_entropy(logits, TARGETS.flatten())
-    found = linear_cross_entropy(hidden, weight, TARGETS.flatten(), candidates)
+    targets = torch.randint(V, (rows,), generator=generator)
+    drawn = SoftmaxSampler(FREQUENCIES, seed=0).draw(targets, 0)
+    weights = torch.full((rows, V), -torch.inf, dtype=dtype)
+    for candidates, some in zip(drawn, weights.split(CHUNK_ROWS), strict=True):
+        some[:, candidates.ids] = candidates.log_counts.to(dtype)
+    expected = F.cross_entropy(hidden @ weight.T + weights, targets)
+    found = linear_cross_entropy(hidden, weight, targets, drawn)
     torch.testing.assert_close(found.to(dtype), expected, rtol=1e-5, atol=1e-6)
     for ours, theirs in zip(
         torch.autograd.grad(found, (hidden, weight)),
