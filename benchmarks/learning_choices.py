@@ -85,6 +85,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--work", type=Path, default=Path("learning_choices"), help="folder of what is finished"
     )
+    parser.add_argument(
+        "--teacher", type=Path, help="folder of the model that the choice teacher learns from"
+    )
     parser.add_argument("--list", action="store_true", help="print the choices and stop")
     parser.add_argument("--run", help=argparse.SUPPRESS)  # one variant, in a process of its own
     return parser
@@ -105,13 +108,14 @@ def run_variant(options: argparse.Namespace, variant: str) -> Trained:
     from data_loading.batches import PackedRows
     from evaluation.bits_per_byte import draw_whole_files, score
     from gpt2.config import GPT2Config
-    from gpt2.device import find_machine
+    from gpt2.device import find_machine, keep_freed_memory
     from learning_preparations import PREPARING, STEP_TOKENS, Preparation
     from learning_variants import ADAPTING, Trial, parse_variant
     from training.plan import Plan
     from training.schedule import Schedule
     from training.trainer import Trainer
 
+    keep_freed_memory()
     machine = find_machine(options.device, options.dtype, options.threads)
     torch.compiler.set_stance("force_eager")  # a short run is over before a compiler is
     choices = parse_variant(variant)
@@ -130,7 +134,7 @@ def run_variant(options: argparse.Namespace, variant: str) -> Trained:
     packed = PackedRows(dataset.train, context, made_of.seed, made_of.fim)
     schedule = Schedule(steps)
     trainer = Trainer(plan, machine, packed, schedule, made_of.seed)
-    trial = Trial(trainer, dataset)
+    trial = Trial(trainer, dataset, teacher=options.teacher)
     for name, value in choices.items():
         if name in ADAPTING:
             ADAPTING[name](trial, value)

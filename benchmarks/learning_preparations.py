@@ -88,7 +88,7 @@ def keep_by_difficulty(made_of: Preparation, low: float, high: float) -> None:
     train = made_of.dataset.train
     order = np.argsort(difficulties(made_of.dataset), kind="stable")
     place = np.cumsum(train.lengths[order]) / train.size
-    kept = np.sort(order[(place >= low) & (place <= high)])
+    kept = np.sort(order[(place > low) & (place <= high)])
     made_of.dataset = replace(made_of.dataset, train=replace(train, kept=kept))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from gpt2 import network as gpt2
 from gpt2.initial_weights import PAIR_TOKENS, embed_pairs
+from gpt2.network import GPT2
 from gpt2.operations import Candidates, linear_cross_entropy
 from learning_preparations import LIKENESS, LONGEST_WAVE, PREPARING
 from training import optimizers
@@ -39,6 +41,7 @@ class Trial:
     before: list[Callable[[int], None]] = field(default_factory=list)  # a step; it is given its number
     after: list[Callable[[], None]] = field(default_factory=list)
     finally_: list[Callable[[], None]] = field(default_factory=list)
+    teacher: Path | None = None  # folder of a trained model
 
 
 def momentum(trial: Trial, value: float) -> None:
@@ -248,6 +251,29 @@ def auxiliary(trial: Trial, value: float) -> None:
     trial.before.append(follow_rate)
 
 
+def teacher(trial: Trial, value: float) -> None:
+    """Learn so much of what the model in --teacher expects, and the rest of the text itself.
+
+    Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network".
+    """
+    from training.base_model import read_base_model
+
+    if trial.teacher is None:
+        raise ValueError("the choice teacher needs --teacher FOLDER")
+    base = read_base_model(trial.teacher, trial.teacher)
+    large, model = GPT2(base.config), trial.trainer.model
+    large.load_state_dict(base.weights(base.config.block_size))
+
+    def forward(tokens: Tensor, targets: Tensor, _: Sequence[Candidates] | None = None) -> Tensor:
+        with torch.no_grad():
+            expected = large.logits(tokens).flatten(0, 1).softmax(-1)
+        scores = (model.hidden(tokens) @ model.output_weight().T).float()
+        told = F.cross_entropy(scores, expected)
+        return value * told + (1 - value) * F.cross_entropy(scores, targets.reshape(-1))
+
+    model.forward = forward  # type: ignore[method-assign]
+
+
 def pairs(trial: Trial, _: float) -> None:
     """Token embeddings begin with what the pairs of the whole corpus tell."""
     model, split = trial.trainer.model, trial.dataset.train
@@ -326,7 +352,7 @@ ADAPTING: dict[str, Callable[[Trial, float], None]] = {
     for choice in (
         *(momentum, muon, adamw, beta2, normuon, heads, unigram, positions, embeddings),
         *(sinusoids, alike, wpe_rate, ema, tail, masks, unlearnt_starts, ramp, pairs, sampled),
-        *(cautious, auxiliary),
+        *(cautious, auxiliary, teacher),
     )
 }
 

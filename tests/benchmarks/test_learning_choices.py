@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,10 +17,13 @@ from data_loading.token_file import TokenDataset
 from gpt2 import network as gpt2
 from gpt2.config import GPT2Config
 from gpt2.device import Machine
+from gpt2.network import GPT2
 from learning_choices import VARIANTS, Trained, main, table
-from learning_preparations import PREPARING, Preparation
+from learning_preparations import PREPARING, Preparation, difficulties
 from learning_variants import ADAPTING, Trial, parse_variant
 from numbered_documents import split_of
+from tiny_model import save_tiny_model
+from training.base_model import read_base_model
 from training.plan import Plan
 from training.schedule import Schedule
 from training.trainer import Trainer
@@ -184,6 +188,82 @@ def test_epochs_keep_as_many_documents_as_are_read_so_often() -> None:
     kept = made_of.dataset.train
     assert 80 <= kept.size <= 120
     assert replace(kept, kept=None).size == 400
+
+
+def test_documents_are_kept_by_how_well_their_pairs_are_known() -> None:
+    known = [5, 6] * 20
+    texts = [known, known, list(range(7, 47)), known]
+    split = replace(split_of([41] * 4), tokens=np.array([[*text, 0] for text in texts], np.uint16).ravel())
+    dataset = replace(DATASET, train=split)
+    assert np.argmax(difficulties(dataset)) == 2
+    for name, left in (("hardest", [0, 1, 3]), ("easiest", [1, 2, 3])):
+        made_of = Preparation(dataset, 16, tokens=320)
+        PREPARING[name](made_of, 0.25)
+        kept = made_of.dataset.train.kept
+        assert kept is not None
+        assert kept.tolist() == left
+
+
+def test_easy_rows_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PackedRows, "_shuffle", PackedRows._shuffle)
+    known, rare = [5, 6] * 20, list(range(7, 47))
+    tokens = np.array([[*text, 0] for text in (known, rare) * 5], np.uint16).ravel()
+    dataset = replace(DATASET, train=replace(split_of([41] * 10), tokens=tokens))
+    PREPARING["easy-first"](Preparation(dataset, 16, tokens=320), 0.0)
+    rows = PackedRows(dataset.train, 16, 0)
+    hard = [int((rows.row(number)[1:] > 6).sum()) for number in range(rows.rows_per_epoch)]
+    assert sum(hard[: len(hard) // 3]) < sum(hard[-len(hard) // 3 :]) / 4
+    assert sum(hard) >= 200
+
+
+def test_cautious_decay_shrinks_only_what_the_step_makes_smaller() -> None:
+    trial = trial_of()
+    weight = trial.trainer.optimizers[0].param_groups[0]["params"][0]
+    with torch.no_grad():
+        weight.fill_(2.0)
+    ADAPTING["cautious"](trial, 0.5)
+    trial.before[0](0)
+    trial.trainer.full_rates[0] = 0.1
+    trial.trainer.schedule.step, trial.trainer.schedule.progress = 6, 0.3  # where the rate is whole
+    with torch.no_grad():
+        weight[0], weight[1] = 1.9, 2.1
+    trial.after[0]()
+    assert torch.allclose(weight[0], torch.tensor(1.8))  # 0.1 * 0.5 * 2 less
+    assert torch.allclose(weight[1], torch.tensor(2.1))
+
+
+def test_the_auxiliary_loss_is_that_of_the_token_after_the_next_and_its_layer_learns() -> None:
+    trial = trial_of()
+    model = trial.trainer.model
+    tokens = torch.tensor([[1, 2, 3, 4, 5]])
+    targets = torch.roll(tokens, -1, 1)
+    later = torch.roll(targets, -1, 1)
+    expected = float(model(tokens, targets).detach() + 0.3 * model(tokens, later).detach())
+    ADAPTING["auxiliary"](trial, 0.3)
+    assert float(model(tokens, targets).detach()) == pytest.approx(expected, rel=1e-6)
+    further = trial.trainer.optimizers[1].param_groups[1]["params"][0]
+    for step in range(2):
+        trial.before[0](step)
+        trial.trainer.step()
+    assert not torch.equal(further, torch.eye(16))
+
+
+def test_a_pupil_learns_what_its_teacher_expects(tmp_path: Path) -> None:
+    trial = trial_of()
+    with pytest.raises(ValueError, match="--teacher"):
+        ADAPTING["teacher"](trial, 1.0)
+    trial.teacher = save_tiny_model(tmp_path)
+    expected = read_base_model(tmp_path, tmp_path)
+    teacher = GPT2(expected.config)
+    teacher.load_state_dict(expected.weights(64))
+    model = trial.trainer.model
+    tokens, targets = torch.tensor([[1, 2, 3, 4, 5]]), torch.tensor([[2, 3, 4, 5, 6]])
+    of_text = float(model(tokens, targets).detach())
+    told = -(teacher.logits(tokens).softmax(-1) * model.logits(tokens).log_softmax(-1)).sum(-1).mean()
+    ADAPTING["teacher"](trial, 0.7)
+    assert float(model(tokens, targets).detach()) == pytest.approx(
+        0.7 * float(told.detach()) + 0.3 * of_text, rel=1e-5
+    )
 
 
 def test_the_table_has_a_row_for_each_variant_and_its_share_of_base() -> None:
