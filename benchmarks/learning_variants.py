@@ -271,7 +271,7 @@ def teacher(trial: Trial, value: float) -> None:
         told = F.cross_entropy(scores, expected)
         return value * told + (1 - value) * F.cross_entropy(scores, targets.reshape(-1))
 
-    model.forward = forward  # type: ignore[method-assign]
+    model.forward = forward  # type: ignore[assignment,method-assign]
 
 
 def pairs(trial: Trial, _: float) -> None:
