@@ -127,7 +127,7 @@ def run_variant(options: argparse.Namespace, variant: str) -> Trained:
     rows = made_of.rows or max(1, round(STEP_TOKENS / context))
     steps = max(1, round(made_of.tokens / (rows * context)))
     n_layer, n_head, n_embd = options.shape
-    shape = GPT2Config(n_layer, n_head, n_embd, context, dataset.vocab_size)
+    shape = GPT2Config(n_layer, n_head, n_embd, context, dataset.vocab_size, n_inner=made_of.inner)
     plan = Plan(
         shape, rows, rows, steps, None, seconds_per_step=0.0, memory=0.0, length_warmup=made_of.length_warmup
     )

@@ -53,6 +53,7 @@ class Preparation:
     seed: int = 0
     length_warmup: float = LENGTH_WARMUP
     fim: FillInTheMiddle | None = None
+    inner: int | None = None  # width of the MLP
 
 
 def context(made_of: Preparation, value: float) -> None:
@@ -71,6 +72,11 @@ def epochs(made_of: Preparation, value: float) -> None:
     order = np.random.default_rng(made_of.seed).permutation(len(train.lengths))
     enough = int(np.searchsorted(np.cumsum(train.lengths[order]), made_of.tokens / value)) + 1
     made_of.dataset = replace(made_of.dataset, train=replace(train, kept=np.sort(order[:enough])))
+
+
+def inner(made_of: Preparation, value: float) -> None:
+    """Width between the two layers of the MLP, instead of four times the model's."""
+    made_of.inner = int(value)
 
 
 def hardest(made_of: Preparation, value: float) -> None:
@@ -238,6 +244,6 @@ PREPARING: dict[str, Callable[[Preparation, float], None]] = {
     for choice in (
         *(context, rows, epochs, fim, seed, warm_up, decay, std, rounds, polar, unshuffled_rows, z_loss),
         *(longest_wave, likeness, drawn, length_warmup, short_length),
-        *(hardest, easiest, easy_first),
+        *(inner, hardest, easiest, easy_first),
     )
 } | {name.lower().replace("_", "-"): constant_of_heads(name, what) for name, what in HEADS.items()}
