@@ -141,8 +141,7 @@ def train(context: RunContext, started: float) -> int:
     from training.report import print_summary, write_report
 
     options, base = context.options, context.base
-    dataset = load_dataset(context)
-    plan, monitor = plan_run(context, dataset)
+    plan, dataset, monitor = plan_run(context, load_dataset(context))
     if options.plan_only:
         return DONE
     run = build_run(context, plan, dataset, monitor)

@@ -50,6 +50,7 @@ class TrainOptions:
     seed: int
     fim_rate: float | None
     full_softmax: bool
+    all_documents: bool
     report_to: str
     device: str
     dtype: str
@@ -77,7 +78,8 @@ class TrainOptions:
             **self.shape,
             "dtype": self.dtype,
             "fim_rate": self.fim_rate,
-            "full_softmax": self.full_softmax or None,  # records of before have none
+            "full_softmax": self.full_softmax or None,  # records of before have none, nor the next
+            "all_documents": self.all_documents or None,
         }
 
 
@@ -133,6 +135,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     learning.add_argument("--full-softmax", action="store_true",
                           help="compare all entries of a large vocabulary in every step on a CPU, "
                           "which takes longer (default: a sample from 4,096 on)")  # fmt: skip
+    learning.add_argument("--all-documents", action="store_true",
+                          help="draw from all documents even if there is no time for all of them "
+                          "(default: leave out those that teach least)")  # fmt: skip
     learning.add_argument("--report-to", choices=["none", "tensorboard"], default="none",
                           help="also write the log in the format of this program")  # fmt: skip
     machine = parser.add_argument_group("machine")

@@ -107,12 +107,15 @@ def _measure(run: Run) -> dict[str, Any]:
 def _corpus(run: Run) -> dict[str, Any]:
     """What the model card says of the data, and the newest sample of what the model writes."""
     train = run.dataset.train
+    left_out = len(train.text_bytes) - len(train.lengths)
+    of_file = train.repository if train.kept is None else train.repository[train.kept]
     samples = [row["sample"] for row in run.log.rows if "sample" in row]
     names = f" `{INDEX}` knows which file each copied run of {SPAN} tokens comes from."
     return {
         "documents": len(train.lengths),
         "megabytes": train.size_bytes / 1e6,
-        "repositories": len(set(train.repository.tolist())),
+        "repositories": len(set(of_file.tolist())),
+        "chosen": f" ({left_out:,} other files were not read)" if left_out else "",
         "held_out_documents": len(run.dataset.held_out.text_bytes),
         "dataset": Path(run.folder.fingerprint.data.get("path", "data.txt")).stem,
         "licences": _licences(train),
@@ -234,9 +237,10 @@ those of the closing `<|endoftext|>`) divided by their UTF-8 bytes.
 {written}
 ## Data
 
-{documents:,} files ({megabytes:.1f} MB) of {repositories:,} repositories; {held_out_documents:,} more files
-were held out, by whole repository where there are three or more. Comments were removed, docstrings stay. What
-the model writes can repeat what it has read, so check the licences before you publish either.{sources}
+{documents:,} files ({megabytes:.1f} MB) of {repositories:,} repositories{chosen}; {held_out_documents:,} more
+files were held out, by whole repository where there are three or more. Comments were removed, docstrings
+stay. What the model writes can repeat what it has read, so check the licences before you publish
+either.{sources}
 {licences}
 `provenance.json` has the hashes of data and tokenizer, all options and versions; `training_log.jsonl`
 shows the run.

@@ -221,25 +221,32 @@ def load_dataset(context: RunContext) -> TokenDataset:
     return dataset
 
 
-def plan_run(context: RunContext, dataset: TokenDataset) -> tuple[Plan, HeldOutMonitor]:
-    """The recorded plan of an unfinished run, or a new one, which is printed; with its monitor."""
+def plan_run(context: RunContext, dataset: TokenDataset) -> tuple[Plan, TokenDataset, HeldOutMonitor]:
+    """The recorded plan of an unfinished run, or a new one, which is printed.
+
+    With the dataset whose documents it reads, and its monitor.
+    """
+    from data_loading.document_choice import choose_documents
     from training.monitor import HeldOutMonitor, draw_sample
     from training.plan import expected_bits_per_byte, plan_from_record
 
     unfinished = context.start.unfinished
     plan = _new_plan(context, dataset) if unfinished is None else plan_from_record(unfinished["plan"])
+    documents = len(dataset.train.lengths)
+    if plan.document_tokens is not None:
+        dataset = choose_documents(dataset, plan.document_tokens, context.options.seed)
     sample = draw_sample(plan, dataset, context.options.tokenizer, unfinished)
     monitor = HeldOutMonitor(plan, dataset, sample)
     if unfinished is not None:
-        return plan, monitor
+        return plan, dataset, monitor
     if context.base is None and monitor.difficulty is not None:
         train = dataset.train
         forecast = expected_bits_per_byte(
             plan.shape.parameters, plan.tokens * train.bytes_per_token, train.size_bytes, monitor.difficulty
         )
         plan = replace(plan, forecast=round(forecast, 4))
-    print_plan(context, plan, dataset)
-    return plan, monitor
+    print_plan(context, plan, dataset, documents)
+    return plan, dataset, monitor
 
 
 def _new_plan(context: RunContext, dataset: TokenDataset) -> Plan:
@@ -265,11 +272,13 @@ def _new_plan(context: RunContext, dataset: TokenDataset) -> Plan:
         softmax = sampler_for(dataset, context.machine, context.ranks, options.seed)
     corpus = Corpus(dataset.train.size, dataset.vocab_size, softmax)
     plan = make_plan(request, corpus, context.machine, context.ranks.world_size, sharded=options.fsdp)
+    if base is None and not options.all_documents:  # nor which documents teach it least
+        plan = replace(plan, document_tokens=plan.tokens)
     return plan_from_record(context.ranks.broadcast(plan_record(plan, context.machine)))
 
 
-def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset) -> None:
-    """Corpus, model, machine and length in words, and what to expect."""
+def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset, documents: int) -> None:
+    """Corpus, model, machine and length in words, and what to expect. documents: of the whole corpus."""
     from training.base_model import describe_continuation
     from training.plan import FORECAST_WITHIN
 
@@ -280,6 +289,11 @@ def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset) -> None:
         f" {train.size:,} tokens ({train.bytes_per_token:.2f} bytes each);"
         f" {counted(held_out, 'file')} held out"
     )
+    if len(train.lengths) < documents:
+        say(
+            f"           the run has no time for all {documents:,} files: those that teach least are left out"
+            " (--all-documents: none)"
+        )
     say(
         f"  model    {shape.parameters / 1e6:.1f} M parameters: {counted(shape.n_layer, 'layer')},"
         f" {shape.n_embd} wide, {counted(shape.n_head, 'head')}, context {shape.block_size},"

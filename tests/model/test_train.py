@@ -354,3 +354,27 @@ def test_a_large_vocabulary_is_compared_in_samples_unless_all_of_it_is_asked_for
     assert (sampled / "model.safetensors").read_bytes() != (full / "model.safetensors").read_bytes()
     differs = train(data_txt, tokenizer, sampled, "--steps", "4", "--full-softmax")
     assert "--full-softmax unset there, True now" in differs.stderr
+
+
+# A short run
+
+
+def test_a_run_without_time_for_all_files_leaves_some_out_and_says_so(
+    data_txt: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    said, plans, cards = [], [], []
+    for name, options in (("some", []), ("all", ["--all-documents"])):
+        run = succeed(train(data_txt, tokenizer_folder, tmp_path / name, "--steps", "4", *options))
+        said.append(run.stderr)
+        plans.append(json.loads((tmp_path / name / "provenance.json").read_text(encoding="utf-8"))["plan"])
+        cards.append((tmp_path / name / "README.md").read_text(encoding="utf-8"))
+    some, every = (int(re.findall(r"corpus   ([0-9,]+) files", each)[0].replace(",", "")) for each in said)
+    assert f"the run has no time for all {every:,} files" in said[0]
+    assert "no time" not in said[1]
+    assert [plan["document_tokens"] for plan in plans] == [4 * 2048, None]
+    assert 0.4 * every < some < every
+    assert f"{some:,} files" in cards[0]
+    assert f"({every - some:,} other files were not read)" in cards[0]
+    assert "were not read" not in cards[1]
+    differs = train(data_txt, tokenizer_folder, tmp_path / "some", "--steps", "4", "--all-documents")
+    assert "--all-documents unset there, True now" in differs.stderr

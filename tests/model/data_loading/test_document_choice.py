@@ -1,0 +1,126 @@
+"""A run without time for its corpus leaves out the documents that its own pairs of tokens predict best."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_loading import document_choice
+from data_loading.document_choice import CELLS, cells, choose_documents, surprises
+from data_loading.token_file import TokenDataset, TokenSplit
+from numbered_documents import split_of
+
+VOCABULARY = 64
+
+
+def split_with(documents: list[list[int]]) -> TokenSplit:
+    split = split_of([len(document) + 1 for document in documents])
+    tokens = np.array([token for document in documents for token in (*document, 0)], np.uint16)
+    return replace(split, tokens=tokens)
+
+
+def dataset_of(split: TokenSplit) -> TokenDataset:
+    return TokenDataset(split, split_of([20]), VOCABULARY, 0, "d", "t")
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A corpus of a few documents counts as a large one."""
+    monkeypatch.setattr(document_choice, "LEAST_COMPARED", 1)
+    monkeypatch.setattr(document_choice, "BLOCK", 50)
+
+
+def by_hand(documents: list[list[int]], vocab_size: int) -> list[float]:
+    """The same in plain Python: nats a token by the pairs of the whole stream, one of each its own."""
+    stream = [token for document in documents for token in (*document, 0)]
+    pairs = list(itertools.pairwise(stream))
+    found, place = [], 0
+    for document in documents:
+        nats = 0.0
+        for n in range(place, min(place + len(document) + 1, len(pairs))):
+            chance = (stream.count(pairs[n][1]) + 1) / (len(stream) + vocab_size)
+            nats -= np.log((pairs.count(pairs[n]) - 1 + chance) / stream.count(pairs[n][0]))
+        place += len(document) + 1
+        found.append(nats / (len(document) + 1))
+    return found
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    documents=st.lists(
+        st.lists(st.integers(1, VOCABULARY - 1), min_size=1, max_size=30), min_size=1, max_size=8
+    ),
+    vocab_size=st.sampled_from([VOCABULARY, 52_000]),  # the pairs of the larger one are hashed
+)
+def test_surprise_is_that_of_the_corpus_own_pairs(documents: list[list[int]], vocab_size: int) -> None:
+    found = surprises(split_with(documents), np.arange(len(documents)), vocab_size)
+    np.testing.assert_allclose(found, by_hand(documents, vocab_size), atol=1e-4)
+
+
+def test_pairs_of_a_large_vocabulary_fill_the_table_evenly() -> None:
+    tokens = np.random.default_rng(0).integers(0, 52_000, 100_001)
+    places = cells(tokens, 52_000)
+    assert places.max() < CELLS
+    assert len(np.unique(places)) > 0.99 * len(set(itertools.pairwise(tokens)))
+    assert np.histogram(places, 16, (0, CELLS))[0].min() > 5_500  # of 6,250
+
+
+@pytest.mark.usefixtures("small")
+def test_what_is_common_is_left_out_and_no_more_than_is_allowed() -> None:
+    random = np.random.default_rng(1)
+    common = [[1, 2, 3, 4] * 5 for _ in range(8)]
+    rare = [list(random.integers(5, VOCABULARY, 20)) for _ in range(12)]
+    dataset = dataset_of(split_with([*common, *rare]))
+    for tokens in (50, 200):  # of 420: time for a part
+        kept = choose_documents(dataset, tokens, seed=0).train
+        assert kept.kept is not None
+        assert set(range(8, 20)) & set(kept.kept.tolist())
+        assert kept.size >= 1.1 * tokens
+        left = [number for number in range(20) if number not in kept.kept]
+        among = choose_among(dataset, tokens)
+        assert {number for number in left if number in among} <= set(range(8))
+
+
+def choose_among(dataset: TokenDataset, tokens: int) -> set[int]:
+    """The documents that a choice compares."""
+    seen: set[int] = set()
+    before = document_choice.surprises
+
+    def noting(split: TokenSplit, documents: np.ndarray, vocab_size: int) -> np.ndarray:
+        seen.update(documents.tolist())
+        return before(split, documents, vocab_size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(document_choice, "surprises", noting)
+        choose_documents(dataset, tokens, seed=0)
+    return seen
+
+
+@pytest.mark.usefixtures("small")
+def test_a_choice_is_one_of_seed_and_length_and_respects_an_earlier_one() -> None:
+    random = np.random.default_rng(2)
+    split = split_with([list(random.integers(1, VOCABULARY, 20)) for _ in range(40)])
+    first, again, other = (choose_documents(dataset_of(split), 200, seed) for seed in (0, 0, 1))
+    assert first.train.kept is not None
+    assert other.train.kept is not None
+    assert again.train.kept is not None
+    assert first.train.kept.tolist() == again.train.kept.tolist() != other.train.kept.tolist()
+    evens = replace(split, kept=np.arange(0, 40, 2))
+    of_evens = choose_documents(dataset_of(evens), 200, 0).train.kept
+    assert of_evens is not None
+    assert not (of_evens % 2).any()
+    assert len(of_evens) < 20
+
+
+def test_with_time_for_all_or_more_than_can_be_compared_nothing_is_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dataset = dataset_of(split_of([40] * 10))
+    assert choose_documents(dataset, 400, 0) is dataset
+    monkeypatch.setattr(document_choice, "MOST_COMPARED", 100)
+    assert choose_documents(dataset, 200, 0) is dataset
