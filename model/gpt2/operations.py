@@ -10,7 +10,8 @@ logits the largest tensor of a small model. Here they exist for a few rows at a 
 still in the forward pass, the two products that give the gradients. `model(labels=...)` keeps them in float32
 for the backward pass, which is the largest single cost at this size.
 Source of the idea: Hsu et al. 2024 (Liger Kernel), section 3.2; Wijmans et al. 2024 (Cut Your Losses).
-Of a large vocabulary a step may compare some entries alone, which stand for the others: sampled softmax.
+Of a large vocabulary these rows may be compared with some entries alone, which stand for the others: sampled
+softmax.
 
 GELU goes through the sigmoid, which is the same function: PyTorch's tanh takes five times as long on a CPU
 (2.2 beside 0.4 ns a number on one core). Its derivative is computed at once, while the numbers are in the
@@ -67,12 +68,13 @@ class StripAttention(torch.autograd.Function):
         for start in range(0, T, STRIP):
             end = min(T, start + STRIP)
             scores = torch.baddbmm(mask[start:end, :end], q[:, start:end], k[:, :end].mT, alpha=scale)
-            strips.append(torch.softmax(scores, dim=-1))  # (B * heads, queries, keys)
-            strip = torch.bmm(strips[-1], v[:, :end])
+            probabilities = torch.softmax(scores, dim=-1)  # (B * heads, queries, keys)
+            strip = torch.bmm(probabilities, v[:, :end])
             y[:, start:end] = strip.view(B, n_head, end - start, d).transpose(1, 2)
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(stacked, *strips)
-            ctx.n_head, ctx.scale = n_head, scale
+            if ctx.needs_input_grad[0]:
+                strips.append(probabilities)
+        ctx.save_for_backward(stacked, *strips)
+        ctx.n_head, ctx.scale = n_head, scale
         return y.view(B, T, C)
 
     @staticmethod
@@ -128,7 +130,8 @@ class LinearCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         N, V = hidden.shape[0], len(weight)
         need_gradients = any(ctx.needs_input_grad[:2])
-        chunk = CHUNK_ROWS if hidden.device.type == "cpu" else CHUNK_ROWS_GPU
+        on_cpu = hidden.device.type == "cpu"
+        chunk = CHUNK_ROWS if on_cpu or candidates is not None else CHUNK_ROWS_GPU
         widest = V if candidates is None else max(len(each.ids) for each in candidates)
         # Written anew by each chunk: fresh memory would cost the first touch of each page.
         buffers = [hidden.new_empty(min(chunk, N) * widest) for _ in range(2)]
