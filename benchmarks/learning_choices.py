@@ -27,6 +27,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +182,9 @@ def kept_in(options: argparse.Namespace) -> Path:
     """The file of the finished variants with this data, tokenizer, shape, length and sample."""
     dataset = corpus(options)
     shape = "x".join(map(str, options.shape))
-    names = (dataset.data_sha256[:8], dataset.tokenizer_sha256[:8], shape, options.steps, options.held_out_kb)
+    names = [dataset.data_sha256[:8], dataset.tokenizer_sha256[:8], shape, options.steps, options.held_out_kb]
+    if options.teacher is not None:
+        names.append(sha256((options.teacher / "model.safetensors").read_bytes()).hexdigest()[:8])
     work: Path = options.work
     return work / f"{'-'.join(map(str, names))}.jsonl"
 
@@ -233,7 +236,8 @@ def main(argv: list[str] | None = None) -> int:
 
     for variant in options.variants:
         try:
-            parse_variant(variant)
+            if "teacher" in parse_variant(variant) and options.teacher is None:
+                raise ValueError("it needs --teacher FOLDER")
         except ValueError as error:
             raise SystemExit(f"error: --variants {variant}: {error}") from None
     options.work.mkdir(parents=True, exist_ok=True)

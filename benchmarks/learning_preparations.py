@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from data_loading import batches
 from data_loading.batches import FillInTheMiddle, FimIds
+from data_loading.document_choice import surprises
 from gpt2 import initial_weights
 from gpt2 import network as gpt2
 from gpt2.operations import Candidates
@@ -91,35 +91,26 @@ def easiest(made_of: Preparation, value: float) -> None:
 
 def keep_by_difficulty(made_of: Preparation, low: float, high: float) -> None:
     """Keep the documents from one share of the tokens to the other, the easiest first."""
-    train = made_of.dataset.train
-    order = np.argsort(difficulties(made_of.dataset), kind="stable")
+    dataset, train = made_of.dataset, made_of.dataset.train
+    everything = np.arange(len(train.lengths))
+    order = np.argsort(surprises(train, everything, dataset.vocab_size), kind="stable")
     place = np.cumsum(train.lengths[order]) / train.size
     kept = np.sort(order[(place > low) & (place <= high)])
-    made_of.dataset = replace(made_of.dataset, train=replace(train, kept=kept))
-
-
-def difficulties(dataset: TokenDataset) -> NDArray[np.float64]:
-    """(D,): nats a token of each train document, by the corpus' own pairs and, of rare ones, its tokens."""
-    train, V = dataset.train, dataset.vocab_size
-    tokens = np.asarray(train.tokens[:], dtype=np.int64)
-    single = np.bincount(tokens, minlength=V) + 1.0
-    pairs = np.bincount(tokens[:-1] * V + tokens[1:], minlength=V * V).reshape(V, V)
-    behind = (single / single.sum())[tokens[1:]]
-    others = pairs[tokens[:-1], tokens[1:]] - 1  # one of each pair is the document's own
-    likelihood = (others + behind) / single[tokens[:-1]]
-    nats = np.concatenate([[0.0], -np.log(np.maximum(likelihood, 1e-9))])
-    return np.add.reduceat(nats, train.starts) / train.lengths
+    kept = kept if train.kept is None else train.kept[kept]
+    made_of.dataset = replace(dataset, train=replace(train, kept=kept))
 
 
 def easy_first(made_of: Preparation, value: float) -> None:
-    """Rows of easy documents come first, those of hard ones last; value: how much chance there is in it."""
+    """Whole rows of easy documents come first, of hard ones last; value: how much chance there is in it."""
     from data_loading.batches import Epoch, PackedRows
 
-    by_document = difficulties(made_of.dataset)
     shuffle = PackedRows._shuffle
 
     def ordered(rows: PackedRows, number: int) -> Epoch:
         epoch = shuffle(rows, number)
+        dataset = made_of.dataset
+        everything = np.arange(len(dataset.train.lengths))
+        by_document = surprises(dataset.train, everything, dataset.vocab_size)
         middles = (np.arange(rows.rows_per_epoch) + 0.5) * rows.block_size
         places = np.minimum(np.searchsorted(epoch.ends, middles), len(epoch.ends) - 1)
         rank = np.argsort(np.argsort(by_document[epoch.documents[places]])) / rows.rows_per_epoch

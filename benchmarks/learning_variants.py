@@ -19,7 +19,7 @@ from torch import Tensor
 from gpt2 import network as gpt2
 from gpt2.initial_weights import PAIR_TOKENS, embed_pairs
 from gpt2.network import GPT2
-from gpt2.operations import Candidates, linear_cross_entropy
+from gpt2.operations import CHUNK_ROWS, Candidates, linear_cross_entropy
 from learning_preparations import LIKENESS, LONGEST_WAVE, PREPARING
 from training import optimizers
 from training.sampled_softmax import SoftmaxSampler, frequencies_of
@@ -245,7 +245,8 @@ def auxiliary(trial: Trial, value: float) -> None:
         hidden, weight = model.hidden(tokens), model.output_weight()
         loss = linear_cross_entropy(hidden, weight, targets.reshape(-1), candidates)
         later = torch.roll(targets, -1, 1).reshape(-1)  # the last of a row gets the row's first: 1 in T
-        return loss + value * linear_cross_entropy(hidden @ further, weight, later, candidates)
+        compared = None if CHUNK_ROWS % tokens.shape[1] else candidates  # whole rows have them all
+        return loss + value * linear_cross_entropy(hidden @ further, weight, later, compared)
 
     model.forward = forward  # type: ignore[method-assign]
     trial.before.append(follow_rate)
@@ -263,6 +264,7 @@ def teacher(trial: Trial, value: float) -> None:
     base = read_base_model(trial.teacher, trial.teacher)
     large, model = GPT2(base.config), trial.trainer.model
     large.load_state_dict(base.weights(base.config.block_size))
+    large.to(trial.trainer.machine.device)
 
     def forward(tokens: Tensor, targets: Tensor, _: Sequence[Candidates] | None = None) -> Tensor:
         with torch.no_grad():

@@ -3,8 +3,9 @@
 A run of minutes has no time for its whole corpus, so some text stays unread anyway. What teaches least is
 text in which each token follows from the one before: tables, generated classes, the same call in all its
 variants. Left out are the documents that the corpus' own pairs of tokens predict best, 0.3 of the tokens at
-most. With as many steps a run then ends 1.2 % lower; to leave out half gains less, and to leave out what is
-hardest loses 2.3 % (benchmarks/LOG.md).
+most. With as many steps a run then ends 1.2 to 3.3 % lower; to leave out what is hardest loses 2.3 %
+(benchmarks/LOG.md). Of a large corpus 17 million tokens, or what the run reads and half as much again, are
+drawn first, and these alone are compared. A run that reads more than 43 million tokens draws from all.
 Source of the idea: Moore and Lewis 2010, "Intelligent Selection of Language Model Training Data"; Marion et
 al. 2023, "When Less is More", on pruning by perplexity.
 """
@@ -50,28 +51,32 @@ def choose_documents(dataset: TokenDataset, tokens: int, seed: int) -> TokenData
 
 
 def surprises(split: TokenSplit, documents: NDArray[np.int64], vocab_size: int) -> NDArray[np.float64]:
-    """(D,): nats a token of each of these documents, after the token before, as the others have them.
+    """(D,): nats a token of each of these documents, after the token before it.
 
-    To four digits: another processor's rounding must not choose other documents.
+    As all of them together predict it, but for one occurrence of each pair, which is the document's own. So a
+    document that repeats itself is easy too. To four digits: another processor's rounding must not choose
+    other documents.
     """
     pairs = np.zeros(CELLS, np.uint32)
     single = np.zeros(vocab_size, np.int64)
     for _, tokens in blocks(split, documents):
         np.add.at(pairs, cells(tokens, vocab_size), 1)
-        single += np.bincount(tokens, minlength=vocab_size)
+        single += np.bincount(tokens[:-1], minlength=vocab_size)
     chance = (single + 1) / (single.sum() + vocab_size)
     found = np.empty(len(documents))
     for block, tokens in blocks(split, documents):
-        others = pairs[cells(tokens, vocab_size)] - 1.0  # one of each pair is the document's own
-        likelihood = (others + chance[tokens[1:]]) / single[tokens[:-1]]
-        nats = np.concatenate([-np.log(likelihood), [0.0]])
+        others = pairs[cells(tokens, vocab_size)] - 1.0
+        likelihood = np.minimum(1, (others + chance[tokens[1:]]) / single[tokens[:-1]])
         lengths = split.lengths[documents[block]]
-        found[block] = np.add.reduceat(nats, np.cumsum(lengths) - lengths) / lengths
+        found[block] = np.add.reduceat(-np.log(likelihood), np.cumsum(lengths) - lengths) / lengths
     return found.round(4)
 
 
 def blocks(split: TokenSplit, documents: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-    """Some documents at a time: which of them, and their tokens one after the other."""
+    """Some documents at a time: which of them, and their tokens one after the other.
+
+    In front of them the token that closes a document, after which each begins.
+    """
     ends = np.cumsum(split.lengths[documents])
     first = 0
     while first < len(documents):
@@ -81,7 +86,7 @@ def blocks(split: TokenSplit, documents: NDArray[np.int64]) -> Iterator[tuple[sl
             split.tokens[int(split.starts[number]) : int(split.starts[number] + split.lengths[number])]
             for number in documents[first:last]
         ]
-        yield slice(first, last), np.concatenate(spans).astype(np.int64)
+        yield slice(first, last), np.concatenate([spans[-1][-1:], *spans]).astype(np.int64)
         first = last
 
 

@@ -78,7 +78,8 @@ class TrainOptions:
             **self.shape,
             "dtype": self.dtype,
             "fim_rate": self.fim_rate,
-            "full_softmax": self.full_softmax or None,  # records of before have none, nor the next
+            # False is None, as in the records of before there were these options
+            "full_softmax": self.full_softmax or None,
             "all_documents": self.all_documents or None,
         }
 
@@ -125,7 +126,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         shape.add_argument(option, type=positive_int, help=text)
     learning = parser.add_argument_group("learning")
     learning.add_argument(
-        "--seed", type=natural, default=0, help="draws the first weights and the order of documents"
+        "--seed", type=natural, default=0, help="draws the first weights, documents and their order"
     )
     learning.add_argument(
         "--fim-rate", type=share,
@@ -137,7 +138,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                           "which takes longer (default: a sample from 4,096 on)")  # fmt: skip
     learning.add_argument("--all-documents", action="store_true",
                           help="draw from all documents even if there is no time for all of them "
-                          "(default: leave out those that teach least)")  # fmt: skip
+                          "(default: leave out those that the others predict best)")  # fmt: skip
     learning.add_argument("--report-to", choices=["none", "tensorboard"], default="none",
                           help="also write the log in the format of this program")  # fmt: skip
     machine = parser.add_argument_group("machine")

@@ -126,7 +126,7 @@ class Plan:
     rate: float = 1.0  # share of the full learning rates
     length_warmup: float = 0.0  # share of the steps after which all rows are whole
     sampled_softmax: bool = False  # whether a step compares some entries of the vocabulary alone
-    document_tokens: int | None = None  # for a run of so many documents are chosen; None: all are read
+    chooses_documents: bool = False  # whether it leaves documents out if it has no time for all
     forecast: float | None = None  # of the held-out bits per byte at the end
 
     @property

@@ -36,14 +36,16 @@ def write_report(
     base_folder: of the model that the run continues. with_sources: write sources.index. Every rank must take
     part: they measure together.
     """
-    trainer, folder = run.trainer, run.folder
+    trainer, folder, train = run.trainer, run.folder, run.dataset.train
     if run.ranks.is_main and folder.begun:
         _index_sources(run, base_folder, wanted=with_sources)
     figures = {
         "step": run.schedule.step,
         "tokens": trainer.tokens,
-        "text_bytes": round(trainer.tokens * run.dataset.train.bytes_per_token),
+        "text_bytes": round(trainer.tokens * train.bytes_per_token),
         "epochs": round(trainer.tokens / trainer.rows.size, 4),
+        "documents": len(train.lengths),
+        "documents_left_out": len(train.text_bytes) - len(train.lengths),
         "seconds": round(run.elapsed, 1),
         "skipped_steps": int(trainer.skipped),
     }
@@ -115,7 +117,7 @@ def _corpus(run: Run) -> dict[str, Any]:
         "documents": len(train.lengths),
         "megabytes": train.size_bytes / 1e6,
         "repositories": len(set(of_file.tolist())),
-        "chosen": f" ({left_out:,} other files were not read)" if left_out else "",
+        "chosen": f" ({left_out:,} others were left out)" if left_out else "",
         "held_out_documents": len(run.dataset.held_out.text_bytes),
         "dataset": Path(run.folder.fingerprint.data.get("path", "data.txt")).stem,
         "licences": _licences(train),

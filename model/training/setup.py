@@ -232,11 +232,11 @@ def plan_run(context: RunContext, dataset: TokenDataset) -> tuple[Plan, TokenDat
 
     unfinished = context.start.unfinished
     plan = _new_plan(context, dataset) if unfinished is None else plan_from_record(unfinished["plan"])
-    documents = len(dataset.train.lengths)
-    if plan.document_tokens is not None:
-        dataset = choose_documents(dataset, plan.document_tokens, context.options.seed)
     sample = draw_sample(plan, dataset, context.options.tokenizer, unfinished)
     monitor = HeldOutMonitor(plan, dataset, sample)
+    documents = len(dataset.train.lengths)
+    if plan.chooses_documents:
+        dataset = choose_documents(dataset, plan.tokens, context.options.seed)
     if unfinished is not None:
         return plan, dataset, monitor
     if context.base is None and monitor.difficulty is not None:
@@ -272,8 +272,8 @@ def _new_plan(context: RunContext, dataset: TokenDataset) -> Plan:
         softmax = sampler_for(dataset, context.machine, context.ranks, options.seed)
     corpus = Corpus(dataset.train.size, dataset.vocab_size, softmax)
     plan = make_plan(request, corpus, context.machine, context.ranks.world_size, sharded=options.fsdp)
-    if base is None and not options.all_documents:  # nor which documents teach it least
-        plan = replace(plan, document_tokens=plan.tokens)
+    # Which documents teach a trained model least is not known either.
+    plan = replace(plan, chooses_documents=base is None and not options.all_documents)
     return plan_from_record(context.ranks.broadcast(plan_record(plan, context.machine)))
 
 
@@ -291,8 +291,8 @@ def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset, documents
     )
     if len(train.lengths) < documents:
         say(
-            f"           the run has no time for all {documents:,} files: those that teach least are left out"
-            " (--all-documents: none)"
+            f"           of {documents:,} files; the run has no time for all and leaves out those that teach"
+            " least (--all-documents: draws from all)"
         )
     say(
         f"  model    {shape.parameters / 1e6:.1f} M parameters: {counted(shape.n_layer, 'layer')},"
@@ -307,7 +307,7 @@ def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset, documents
     seconds = plan.steps * plan.seconds_per_step
     say(
         f"  run      {clock(seconds)} = {counted(plan.steps, 'step')} of {plan.tokens_per_step:,} tokens,"
-        f" {plan.tokens / train.size:.2g} epochs; then about 15 s of measuring"
+        f" {plan.tokens / train.size:.2g} epochs of these; then about 15 s of measuring"
     )
     if plan.sampled_softmax:
         say(

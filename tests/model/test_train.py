@@ -369,12 +369,12 @@ def test_a_run_without_time_for_all_files_leaves_some_out_and_says_so(
         plans.append(json.loads((tmp_path / name / "provenance.json").read_text(encoding="utf-8"))["plan"])
         cards.append((tmp_path / name / "README.md").read_text(encoding="utf-8"))
     some, every = (int(re.findall(r"corpus   ([0-9,]+) files", each)[0].replace(",", "")) for each in said)
-    assert f"the run has no time for all {every:,} files" in said[0]
+    assert f"of {every:,} files; the run has no time for all" in said[0]
     assert "no time" not in said[1]
-    assert [plan["document_tokens"] for plan in plans] == [4 * 2048, None]
+    assert [plan["chooses_documents"] for plan in plans] == [True, False]
     assert 0.4 * every < some < every
     assert f"{some:,} files" in cards[0]
-    assert f"({every - some:,} other files were not read)" in cards[0]
-    assert "were not read" not in cards[1]
+    assert f"({every - some:,} others were left out)" in cards[0]
+    assert "left out" not in cards[1]
     differs = train(data_txt, tokenizer_folder, tmp_path / "some", "--steps", "4", "--all-documents")
     assert "--all-documents unset there, True now" in differs.stderr

@@ -58,6 +58,21 @@ def test_strips_agree_with_pytorch_in_values_and_gradients(T: int) -> None:
         torch.testing.assert_close(our_gradient, their_gradient)
 
 
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_strips_are_as_exact_as_their_precision(dtype: torch.dtype, error: float) -> None:
+    torch.manual_seed(0)
+    qkv = torch.randn(2, 2 * STRIP + 1, 3 * C).to(dtype).requires_grad_()
+    out_gradient = torch.randn(2, 2 * STRIP + 1, C).to(dtype)
+    ours = causal_attention(qkv, HEADS, 0.35)
+    [our_gradient] = torch.autograd.grad(ours, qkv, out_gradient)
+    exact = qkv.detach().double().requires_grad_()
+    theirs = reference(exact, 0.35)
+    [their_gradient] = torch.autograd.grad(theirs, exact, out_gradient.double())
+    assert (ours.dtype, our_gradient.dtype) == (dtype, dtype)
+    torch.testing.assert_close(ours.double(), theirs, rtol=error, atol=error)
+    torch.testing.assert_close(our_gradient.double(), their_gradient, rtol=error, atol=2 * error)
+
+
 def test_a_token_never_sees_a_later_one() -> None:
     torch.manual_seed(0)
     qkv = torch.randn(1, 2 * STRIP, 3 * C)
