@@ -41,8 +41,10 @@ PEAKS = {
 
 
 # OpenMP's threads wait for each other by spinning. With another program on one of the cores the default spin
-# makes training eight times slower (measured: 640 tokens/s, not 5,100); a short one costs 3 % on an idle one.
-SPIN_COUNT = "1000"
+# makes training eight times slower (measured: 640 tokens/s, not 5,100). 3,000 rounds cost 4 % of a small
+# model's tokens on an idle machine and 13 % beside another program; 1,000 cost 19 % and nothing
+# (benchmarks/LOG.md).
+SPIN_COUNT = "3000"
 
 
 def limit_spinning() -> None:

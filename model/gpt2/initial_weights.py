@@ -11,8 +11,8 @@ Source: Olsson et al. 2022, "In-context Learning and Induction Heads"; Elhage et
 Framework for Transformer Circuits", on heads that read what others wrote.
 
 Token embeddings. Tokens with the same neighbours begin alike: the embeddings are the singular vectors of the
-pointwise mutual information of neighbouring tokens. That takes a second, sees all documents of a run, and is what
-the first hundred steps would learn from a part of it.
+pointwise mutual information of neighbouring tokens. That takes a second, sees all documents of the run, and
+is what the first hundred steps would learn from some of them.
 Source: Levy and Goldberg 2014, "Neural Word Embedding as Implicit Matrix Factorization".
 """
 

@@ -1,11 +1,11 @@
 """Sampled softmax: of a large vocabulary some entries alone are compared, drawn anew for each 512 rows.
 
 With 8,192 entries the output layer is 40 % of a step of 4 layers, 256 wide. Here the loss of 512 rows sees
-the tokens that stand in them, and of the others a sample. An entry drawn with probability q stands for 1 / q of its
-kind, so the sum in the softmax is right on average, whatever stands there. Measured after as many steps: with
-8,192 entries the same bits per byte in less than four fifths of the time, with 4,096 0.9 % more in less than
-seven tenths, which is the better bargain in runs of minutes (benchmarks/LOG.md). The held-out bits per byte of a
-run are computed with all entries, and so is what the model writes.
+the tokens that stand in them, and of the others a sample. An entry drawn with probability q stands for 1 / q
+of its kind, so the sum in the softmax is right on average, whatever stands there. Measured after as many
+steps: with 8,192 entries the same bits per byte in less than four fifths of the time, with 4,096 0.9 % more
+in less than seven tenths, which is the better bargain in runs of minutes (benchmarks/LOG.md). The held-out
+bits per byte of a run are computed with all entries, and so is what the model writes.
 Source: Bengio and Senecal 2008, "Adaptive Importance Sampling to Accelerate Training of a Neural
 Probabilistic Language Model"; Jean et al. 2015, "On Using Very Large Target Vocabulary for Neural Machine
 Translation".
