@@ -291,8 +291,8 @@ def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset, documents
     )
     if len(train.lengths) < documents:
         say(
-            f"           of {documents:,} files; the run has no time for all and leaves out those that teach"
-            " least (--all-documents: draws from all)"
+            f"           drawn from {documents:,} files without those that teach least, as there is no time"
+            " for all (--all-documents: any of them)"
         )
     say(
         f"  model    {shape.parameters / 1e6:.1f} M parameters: {counted(shape.n_layer, 'layer')},"
