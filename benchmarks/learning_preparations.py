@@ -71,7 +71,7 @@ def epochs(made_of: Preparation, value: float) -> None:
     train = made_of.dataset.train
     order = np.random.default_rng(made_of.seed).permutation(len(train.lengths))
     enough = int(np.searchsorted(np.cumsum(train.lengths[order]), made_of.tokens / value)) + 1
-    made_of.dataset = replace(made_of.dataset, train=replace(train, kept=np.sort(order[:enough])))
+    made_of.dataset = replace(made_of.dataset, train=train.keep(np.sort(order[:enough])))
 
 
 def inner(made_of: Preparation, value: float) -> None:
@@ -95,9 +95,7 @@ def keep_by_difficulty(made_of: Preparation, low: float, high: float) -> None:
     everything = np.arange(len(train.lengths))
     order = np.argsort(surprises(train, everything, dataset.vocab_size), kind="stable")
     place = np.cumsum(train.lengths[order]) / train.size
-    kept = np.sort(order[(place > low) & (place <= high)])
-    kept = kept if train.kept is None else train.kept[kept]
-    made_of.dataset = replace(dataset, train=replace(train, kept=kept))
+    made_of.dataset = replace(dataset, train=train.keep(np.sort(order[(place > low) & (place <= high)])))
 
 
 def easy_first(made_of: Preparation, value: float) -> None:

@@ -191,7 +191,7 @@ def remove_sources(folder: Path) -> None:
 
 def describe_split(split: TokenSplit) -> tuple[dict[str, Any], list[bytes]]:
     """What the header says about a split's documents, and the bytes that follow the header."""
-    chosen = np.arange(len(split.text_bytes)) if split.kept is None else split.kept
+    chosen = split.of_kept(np.arange(len(split.text_bytes)))
     parts = [zlib.compress(split.lengths.astype("<u4").tobytes(), 9)]
     blocks = []
     for first in range(0, len(chosen), NAMES):

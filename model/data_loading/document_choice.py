@@ -28,7 +28,8 @@ SPARE = 1.1  # times the planned tokens: the machine may turn out faster, and do
 LEAST_COMPARED = 1 << 24  # tokens of a large corpus: what is common shows, and it takes two seconds
 MOST_COMPARED = 1 << 26  # tokens: eight seconds. Runs that read more were not measured
 BLOCK = 1 << 20  # tokens at a time
-CELLS = 1 << 24  # of the table of pairs, 64 MB: with 4,096 entries each pair has its own
+CELL_BITS = 24
+CELLS = 1 << CELL_BITS  # of the table of pairs, 64 MB: with 4,096 entries each pair has its own
 SPREADING = np.uint64(0x9E3779B97F4A7C15)  # Knuth's multiplicative hash: 2^64 over the golden ratio
 
 
@@ -47,8 +48,7 @@ def choose_documents(dataset: TokenDataset, tokens: int, seed: int) -> TokenData
     enough = max(wanted, (1 - MOST_LEFT_OUT) * compared)
     count = int(np.searchsorted(np.cumsum(split.lengths[hardest_first]), enough)) + 1
     chosen = np.sort(hardest_first[:count])
-    kept = chosen if split.kept is None else split.kept[chosen]
-    return replace(dataset, train=replace(split, kept=kept))
+    return replace(dataset, train=split.keep(chosen))
 
 
 def surprises(split: TokenSplit, documents: NDArray[np.int64], vocab_size: int) -> NDArray[np.float64]:
@@ -96,4 +96,4 @@ def cells(tokens: NDArray[np.int64], vocab_size: int) -> NDArray[Any]:
     numbers = tokens[:-1] * vocab_size + tokens[1:]
     if vocab_size**2 <= CELLS:
         return numbers
-    return (numbers.astype(np.uint64) * SPREADING) >> np.uint64(64 - 24)
+    return (numbers.astype(np.uint64) * SPREADING) >> np.uint64(64 - CELL_BITS)

@@ -16,7 +16,7 @@ import json
 import os
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import accumulate
 from pathlib import Path
@@ -121,17 +121,28 @@ class TokenSplit:
             return read_paths(self.paths_from)
         return self.paths_from
 
+    def keep(self, places: NDArray[np.int64]) -> TokenSplit:
+        """The same with these documents alone to learn from: places among those that there are."""
+        return replace(self, kept=places if self.kept is None else self.kept[places])
+
+    def of_kept(self, column: NDArray[Any]) -> NDArray[Any]:
+        """What a column (D,) says of the documents to learn from."""
+        return column if self.kept is None else column[self.kept]
+
+    @property
+    def left_out(self) -> int:
+        """How many documents are not learnt from."""
+        return len(self.text_bytes) - len(self.lengths)
+
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """Where in tokens each document to learn from begins."""
-        starts = np.asarray(self.offsets[:-1])
-        return starts if self.kept is None else starts[self.kept]
+        return self.of_kept(np.asarray(self.offsets[:-1]))
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each document to learn from, its closing <|endoftext|> included."""
-        lengths = np.diff(self.offsets)
-        return lengths if self.kept is None else lengths[self.kept]
+        return self.of_kept(np.diff(self.offsets))
 
     @cached_property
     def size(self) -> int:
@@ -141,7 +152,7 @@ class TokenSplit:
     @cached_property
     def size_bytes(self) -> int:
         """Bytes of their texts."""
-        return int((self.text_bytes if self.kept is None else self.text_bytes[self.kept]).sum())
+        return int(self.of_kept(self.text_bytes).sum())
 
     def sample(self, most: int) -> Ids:
         """About `most` tokens at most: whole documents from all over the split, in their order."""

@@ -45,7 +45,7 @@ def write_report(
         "text_bytes": round(trainer.tokens * train.bytes_per_token),
         "epochs": round(trainer.tokens / trainer.rows.size, 4),
         "documents": len(train.lengths),
-        "documents_left_out": len(train.text_bytes) - len(train.lengths),
+        "documents_left_out": train.left_out,
         "seconds": round(run.elapsed, 1),
         "skipped_steps": int(trainer.skipped),
     }
@@ -109,15 +109,13 @@ def _measure(run: Run) -> dict[str, Any]:
 def _corpus(run: Run) -> dict[str, Any]:
     """What the model card says of the data, and the newest sample of what the model writes."""
     train = run.dataset.train
-    left_out = len(train.text_bytes) - len(train.lengths)
-    of_file = train.repository if train.kept is None else train.repository[train.kept]
     samples = [row["sample"] for row in run.log.rows if "sample" in row]
     names = f" `{INDEX}` knows which file each copied run of {SPAN} tokens comes from."
     return {
         "documents": len(train.lengths),
         "megabytes": train.size_bytes / 1e6,
-        "repositories": len(set(of_file.tolist())),
-        "chosen": f" ({left_out:,} others were left out)" if left_out else "",
+        "repositories": len(set(train.of_kept(train.repository).tolist())),
+        "chosen": f" ({train.left_out:,} others were left out)" if train.left_out else "",
         "held_out_documents": len(run.dataset.held_out.text_bytes),
         "dataset": Path(run.folder.fingerprint.data.get("path", "data.txt")).stem,
         "licences": _licences(train),
@@ -130,7 +128,7 @@ def _licences(train: TokenSplit) -> str:
     """The licences of the training files with their counts, as rows of a table, the most frequent first."""
     if train.origin is None:
         return ""
-    of_file = train.origin if train.kept is None else train.origin[train.kept]
+    of_file = train.of_kept(train.origin)
     counts: Counter[str] = Counter()
     for number, count in Counter(of_file.tolist()).items():
         counts[train.origins[number][1] or "unknown"] += count

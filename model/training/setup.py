@@ -234,7 +234,6 @@ def plan_run(context: RunContext, dataset: TokenDataset) -> tuple[Plan, TokenDat
     plan = _new_plan(context, dataset) if unfinished is None else plan_from_record(unfinished["plan"])
     sample = draw_sample(plan, dataset, context.options.tokenizer, unfinished)
     monitor = HeldOutMonitor(plan, dataset, sample)
-    documents = len(dataset.train.lengths)
     if plan.chooses_documents:
         dataset = choose_documents(dataset, plan.tokens, context.options.seed)
     if unfinished is not None:
@@ -245,7 +244,7 @@ def plan_run(context: RunContext, dataset: TokenDataset) -> tuple[Plan, TokenDat
             plan.shape.parameters, plan.tokens * train.bytes_per_token, train.size_bytes, monitor.difficulty
         )
         plan = replace(plan, forecast=round(forecast, 4))
-    print_plan(context, plan, dataset, documents)
+    print_plan(context, plan, dataset)
     return plan, dataset, monitor
 
 
@@ -277,8 +276,8 @@ def _new_plan(context: RunContext, dataset: TokenDataset) -> Plan:
     return plan_from_record(context.ranks.broadcast(plan_record(plan, context.machine)))
 
 
-def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset, documents: int) -> None:
-    """Corpus, model, machine and length in words, and what to expect. documents: of the whole corpus."""
+def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset) -> None:
+    """Corpus, model, machine and length in words, and what to expect."""
     from training.base_model import describe_continuation
     from training.plan import FORECAST_WITHIN
 
@@ -289,10 +288,10 @@ def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset, documents
         f" {train.size:,} tokens ({train.bytes_per_token:.2f} bytes each);"
         f" {counted(held_out, 'file')} held out"
     )
-    if len(train.lengths) < documents:
+    if plan.chooses_documents and train.left_out:
         say(
-            f"           drawn from {documents:,} files without those that teach least, as there is no time"
-            " for all (--all-documents: any of them)"
+            f"           drawn from {len(train.text_bytes):,} files without those that teach least, as there"
+            " is no time for all (--all-documents: any of them)"
         )
     say(
         f"  model    {shape.parameters / 1e6:.1f} M parameters: {counted(shape.n_layer, 'layer')},"
