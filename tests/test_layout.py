@@ -35,7 +35,7 @@ NO_TORCH_AT_THE_TOP = ("pretrained", "inference")
 MAY_IMPORT_TORCH = ("inference/torch_engine.py",)
 HEAVY = ("torch", "transformers", "datasets", "github", "git", "ray", "starlette", "uvicorn", "pygls")
 
-MOST_MODULES = {"data_collector": 32, "preprocess": 35, "model": 85}
+MOST_MODULES = {"data_collector": 32, "preprocess": 35, "model": 86}
 MOST_MODULES_IN_A_PACKAGE = 14
 MOST_LINES = 400
 MOST_LINES_OF_A_CLASS = 200

@@ -13,35 +13,70 @@ Source of the idea: Hsu et al. 2024 (Liger Kernel), section 3.2; Wijmans et al. 
 Of a large vocabulary these rows may be compared with some entries alone, which stand for the others: sampled
 softmax.
 
-GELU goes through the sigmoid, which is the same function: PyTorch's tanh takes five times as long on a CPU
-(2.2 beside 0.4 ns a number on one core). Its derivative is computed at once, while the numbers are in the
-cache, and kept instead of the input.
+Softmax, GELU and the loss are passes over the numbers that numba compiles (cpu_passes.py). In precisions that
+these do not know, and on other devices, PyTorch's own operations compute the same.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
+
+from gpt2.cpu_passes import causal_softmax, causal_softmax_backward, cross_entropy, gelu
 
 STRIP = 128  # queries at a time
 LONGEST = 512  # beyond it the stored probabilities, T * T for each head, cost more memory than they save time
 CHUNK_ROWS = 512  # rows at a time: at 8,192 entries in bfloat16 8 MB, which a CPU's last cache still holds
 CHUNK_ROWS_GPU = 1024
-CHUNK_NUMBERS = 1 << 16  # of an activation at a time, for each thread: 256 kB, which an inner cache holds
+CANDIDATES_STEP = 64  # how many entries a chunk compares is rounded up to a multiple of this
+
+
+def has_passes(tensor: Tensor) -> bool:
+    """Whether cpu_passes.py computes with the numbers of this tensor."""
+    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.bfloat16)
+
+
+def array_of(tensor: Tensor) -> NDArray[Any]:
+    """The memory of a contiguous tensor, as cpu_passes.py takes it."""
+    tensor = tensor.detach()
+    return tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+@lru_cache(maxsize=1)
+def helpers(count: int) -> ThreadPoolExecutor:
+    """Threads beside this one. PyTorch's own, which OpenMP has, cannot be lent to others."""
+    return ThreadPoolExecutor(count, "pass")
+
+
+def in_parts(run: Callable[..., None], count: int, *arguments: Any) -> None:
+    """run(first, last, *arguments) for all of range(count), divided among as many threads as PyTorch has."""
+    threads = min(torch.get_num_threads(), count)
+    if threads < 2:
+        run(0, count, *arguments)
+        return
+    bounds = [count * part // threads for part in range(threads + 1)]
+    pool = helpers(torch.get_num_threads() - 1)
+    others = [pool.submit(run, bounds[part], bounds[part + 1], *arguments) for part in range(1, threads)]
+    run(0, bounds[1], *arguments)
+    for other in others:
+        other.result()
 
 
 def causal_attention(qkv: Tensor, n_head: int, scale: float) -> Tensor:
     """Queries, keys and values (B, T, 3 * C) of n_head heads -> their outputs side by side (B, T, C)."""
     B, T, C = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     heads = qkv.view(B, T, 3, n_head, C // n_head)
-    if qkv.device.type != "cpu" or T > LONGEST:
+    if T > LONGEST or not has_passes(qkv):
         q, k, v = heads.transpose(1, 3).unbind(2)  # three of (B, heads, T, head size)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
         return y.transpose(1, 2).reshape(B, T, C)
@@ -62,19 +97,18 @@ class StripAttention(torch.autograd.Function):
         d = C // n_head
         stacked = qkv.view(B, T, 3, n_head, d).permute(2, 0, 3, 1, 4).reshape(3, B * n_head, T, d)
         q, k, v = stacked
-        mask = causal_mask(T, q.dtype)
         y = qkv.new_empty(B, T, n_head, d)
         strips = []
         for start in range(0, T, STRIP):
             end = min(T, start + STRIP)
-            scores = torch.baddbmm(mask[start:end, :end], q[:, start:end], k[:, :end].mT, alpha=scale)
-            probabilities = torch.softmax(scores, dim=-1)  # (B * heads, queries, keys)
+            probabilities = torch.bmm(q[:, start:end], k[:, :end].mT)  # (B * heads, queries, keys)
+            in_parts(causal_softmax, B * n_head, array_of(probabilities), start, np.float32(scale))
             strip = torch.bmm(probabilities, v[:, :end])
             y[:, start:end] = strip.view(B, n_head, end - start, d).transpose(1, 2)
             if ctx.needs_input_grad[0]:
                 strips.append(probabilities)
         ctx.save_for_backward(stacked, *strips)
-        ctx.n_head, ctx.scale = n_head, scale
+        ctx.n_head, ctx.scale = n_head, np.float32(scale)
         return y.view(B, T, C)
 
     @staticmethod
@@ -86,31 +120,24 @@ class StripAttention(torch.autograd.Function):
         grad_y = grad_outputs[0].reshape(-1, T, H, d).transpose(1, 2).reshape(N, T, d)
         gradients = torch.empty_like(stacked)
         grad_q, grad_k, grad_v = gradients
-        nothing = q.new_zeros(())
         for number, probabilities in reversed(list(enumerate(strips))):
             start = number * STRIP
             end = min(T, start + STRIP)
             rows = slice(start, end)
             grad_v_part = torch.bmm(probabilities.mT, grad_y[:, rows])
-            grad_scores = torch._softmax_backward_data(
-                torch.bmm(grad_y[:, rows], v[:, :end].mT), probabilities, -1, q.dtype
-            )
-            grad_k_part = torch.baddbmm(nothing, grad_scores.mT, q[:, rows], beta=0, alpha=scale)
+            grad_scores = torch.bmm(grad_y[:, rows], v[:, :end].mT)
+            both = array_of(probabilities), array_of(grad_scores)
+            in_parts(causal_softmax_backward, N, *both, start, scale)
+            grad_k_part = torch.bmm(grad_scores.mT, q[:, rows])
             if end == T:  # the first of them, which has all keys
                 grad_v.copy_(grad_v_part)
                 grad_k.copy_(grad_k_part)
             else:
                 grad_v[:, :end] += grad_v_part
                 grad_k[:, :end] += grad_k_part
-            grad_q[:, rows] = torch.baddbmm(nothing, grad_scores, k[:, :end], beta=0, alpha=scale)
+            grad_q[:, rows] = torch.bmm(grad_scores, k[:, :end])
         stacked_by_head = gradients.view(3, -1, H, T, d)
         return stacked_by_head.permute(1, 3, 0, 2, 4).reshape(-1, T, 3 * H * d), None, None
-
-
-@lru_cache(maxsize=4)
-def causal_mask(T: int, dtype: torch.dtype) -> Tensor:
-    """(T, T): 0 where the key is not later than the query, -inf where it is."""
-    return torch.full((T, T), -torch.inf, dtype=dtype).triu(1)
 
 
 @dataclass(frozen=True)
@@ -119,6 +146,35 @@ class Candidates:
 
     ids: Tensor  # (K,)
     log_counts: Tensor  # (K,): the logarithm of how many entries each of them stands for
+
+    def padded(self, vocab_size: int) -> Candidates:
+        """These and, up to a multiple of CANDIDATES_STEP, the last entry of all, which stands for none.
+
+        For bfloat16 oneDNN compiles a product for each shape that it meets and keeps a thousand of them: a
+        tenth of the time and two gigabytes, if every chunk had a shape of its own.
+        """
+        missing = -len(self.ids) % CANDIDATES_STEP
+        return Candidates(
+            F.pad(self.ids, (0, missing), value=vocab_size - 1),
+            F.pad(self.log_counts, (0, missing), value=-math.inf),
+        )
+
+
+def losses_and_gradient(logits: Tensor, log_counts: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses (N,) in nats of logits (N, K) + log_counts (K,), and the gradient (N, K) of their sum.
+
+    The logits are overwritten.
+    """
+    losses = torch.empty(len(targets), device=logits.device)
+    if has_passes(logits):
+        arrays = [array_of(tensor) for tensor in (logits, log_counts, targets, losses)]
+        in_parts(cross_entropy, len(targets), *arrays)
+        return losses, logits
+    gradient = torch.softmax(logits.add_(log_counts), dim=-1)
+    row = torch.arange(len(targets), device=targets.device)
+    likelihood = gradient[row, targets]
+    gradient[row, targets] = likelihood - 1
+    return -likelihood.float().clamp_min(1e-30).log(), gradient
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -132,38 +188,32 @@ class LinearCrossEntropy(torch.autograd.Function):
         need_gradients = any(ctx.needs_input_grad[:2])
         on_cpu = hidden.device.type == "cpu"
         chunk = CHUNK_ROWS if on_cpu or candidates is not None else CHUNK_ROWS_GPU
-        widest = V if candidates is None else max(len(each.ids) for each in candidates)
+        padded = [each.padded(V) for each in candidates or ()]
+        widest = max((len(each.ids) for each in padded), default=V)
         # Written anew by each chunk: fresh memory would cost the first touch of each page.
-        buffers = [hidden.new_empty(min(chunk, N) * widest) for _ in range(2)]
+        buffer = hidden.new_empty(min(chunk, N) * widest)
         grad_hidden = torch.empty_like(hidden) if need_gradients else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_gradients else None
         losses = torch.empty(N, device=hidden.device)
+        compared, log_counts = weight, torch.zeros(V, device=hidden.device)
         for number, start in enumerate(range(0, N, chunk)):
             rows = slice(start, start + chunk)
-            target, compared = targets[rows], weight
-            row = torch.arange(len(target), device=target.device)
-            shape = len(target), V
+            target = targets[rows]
             if candidates is not None:
-                each = candidates[number]
-                target, compared = torch.searchsorted(each.ids, target), weight[each.ids]
-                shape = len(target), len(each.ids)
-            logits, probabilities = (buffer[: math.prod(shape)].view(shape) for buffer in buffers)
-            if candidates is None:
-                torch.mm(hidden[rows], compared.T, out=logits)
-            else:
-                torch.addmm(each.log_counts.to(hidden.dtype), hidden[rows], compared.T, out=logits)
-            torch.softmax(logits, dim=-1, out=probabilities)
-            likelihood = probabilities[row, target]
-            losses[rows] = -likelihood.float().clamp_min(1e-30).log()
+                each = padded[number]
+                compared, log_counts = weight[each.ids], each.log_counts
+                target = torch.searchsorted(each.ids, target)
+            logits = buffer[: len(target) * len(compared)].view(len(target), len(compared))
+            torch.mm(hidden[rows], compared.T, out=logits)
+            losses[rows], gradient = losses_and_gradient(logits, log_counts, target)
             if grad_hidden is None or grad_weight is None:
                 continue
-            probabilities[row, target] = likelihood - 1  # now the gradient of the logits
-            torch.mm(probabilities, compared, out=grad_hidden[rows])
-            gradient = torch.mm(probabilities.T, hidden[rows])
+            torch.mm(gradient, compared, out=grad_hidden[rows])
+            of_weight = torch.mm(gradient.T, hidden[rows])
             if candidates is None:
-                grad_weight += gradient
+                grad_weight += of_weight
             else:
-                grad_weight.index_add_(0, each.ids, gradient.float())
+                grad_weight.index_add_(0, each.ids, of_weight.float())
         ctx.save_for_backward(grad_hidden, grad_weight)
         return losses.mean()
 
@@ -190,60 +240,29 @@ def linear_cross_entropy(
 
 
 class GELU(torch.autograd.Function):
-    """GPT-2's GELU on a CPU: x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x^3)).
-
-    Source: Hendrycks and Gimpel 2016, section 2, with 1 + tanh(y) = 2 * sigmoid(2 * y).
-    """
-
-    FIRST = 2 * math.sqrt(2 / math.pi)
-    THIRD = 0.044715 * FIRST
+    """GPT-2's GELU on a CPU. Its derivative is computed at once, and kept instead of the input."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = torch.empty_like(x, memory_format=torch.contiguous_format)
-        slope = torch.empty_like(y) if ctx.needs_input_grad[0] else None
-        numbers, values = x.reshape(-1), y.view(-1)
-        precision = torch.promote_types(x.dtype, torch.float32)
-        is_half = x.dtype != precision
-        first = torch.tensor(GELU.FIRST, dtype=torch.float64)
-        chunk = CHUNK_NUMBERS * torch.get_num_threads()
-        buffers = torch.empty(5 if is_half else 3, min(chunk, len(numbers)), dtype=precision)
-        for start in range(0, len(numbers), chunk):
-            part = slice(start, start + chunk)
-            x_part = numbers[part].to(precision)
-            squares, gate, rest, *wide = buffers[:, : len(x_part)]
-            value = wide[0] if is_half else values[part]
-            torch.mul(x_part, x_part, out=squares)
-            torch.add(first, squares, alpha=GELU.THIRD, out=gate).mul_(x_part).sigmoid_()
-            torch.mul(x_part, gate, out=value)
-            if is_half:
-                values[part] = value
-            if slope is None:
-                continue
-            # gate + x * gate * (1 - gate) * (FIRST + 3 * THIRD * x^2)
-            its_slope = wide[1] if is_half else slope.view(-1)[part]
-            torch.addcmul(value, value, gate, value=-1, out=rest)
-            torch.add(first, squares, alpha=3 * GELU.THIRD, out=squares)
-            torch.addcmul(gate, rest, squares, out=its_slope)
-            if is_half:
-                slope.view(-1)[part] = its_slope
-        if slope is not None:
-            ctx.save_for_backward(slope)
-        return y
+        x = x.contiguous()
+        values, slopes = torch.empty_like(x), torch.empty_like(x)
+        in_parts(gelu, x.numel(), *(array_of(each.view(-1)) for each in (x, values, slopes)))
+        ctx.save_for_backward(slopes)
+        return values
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        (slope,) = ctx.saved_tensors
-        gradient: Tensor = grad_outputs[0] * slope
+        (slopes,) = ctx.saved_tensors
+        gradient: Tensor = grad_outputs[0] * slopes
         return gradient
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
     """GPT-2's GELU, by its tanh."""
-    if x.device.type == "cpu":
-        y: Tensor = GELU.apply(x)  # type: ignore[no-untyped-call]
-        return y
-    return F.gelu(x, approximate="tanh")
+    if not has_passes(x):
+        return F.gelu(x, approximate="tanh")
+    y: Tensor = GELU.apply(x)  # type: ignore[no-untyped-call]
+    return y
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

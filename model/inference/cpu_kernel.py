@@ -18,18 +18,17 @@ the user's cache folder (XDG_CACHE_HOME).
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# It is 1 where code is debugged or coverage is measured. As Python the kernel would take seconds for a token,
-# so it exists compiled alone. numba reads this when it is imported.
-os.environ["NUMBA_DISABLE_JIT"] = "0"
-from numba import njit, types
+from gpt2.cpu_passes import FAST, compiled, exponential
+
+# isort: split
+from numba import types  # after cpu_passes.py, which tells it to compile
 from numba.extending import overload
 
 from inference.language_model import Array
@@ -38,21 +37,7 @@ GROUP = 64  # weights that share a scale in int8: a sum of 64 products of 8 and 
 
 GELU, GELU_TANH, SILU, RELU, TANH = range(5)
 
-# Sums may be taken in any order, which is what lets a processor take 16 at once; nan and inf stay themselves.
-FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
-
 Weights = NDArray[np.int16] | NDArray[np.int8]
-Function = TypeVar("Function", bound=Callable[..., object])
-
-
-def compiled(function: Function) -> Function:
-    """The function as machine code, kept on disk where a folder for it can be written."""
-    options: dict[str, Any] = {"fastmath": FAST, "nogil": True, "error_model": "numpy"}
-    try:
-        made: Any = njit(cache=True, **options)(function)
-    except RuntimeError:  # neither this folder nor the user's can be written
-        made = njit(**options)(function)
-    return made  # type: ignore[no-any-return]
 
 
 def folder_of_compiled() -> Path | None:
@@ -106,22 +91,6 @@ def product_of(
             out[o] = total * (largest / np.float32(32767))
 
     return in_int8 if weights.dtype == types.int8 else in_int16
-
-
-@compiled
-def exponential(x: np.float32) -> np.float32:
-    """e^x to a relative 2e-7, in operations that a processor does for 16 numbers at once.
-
-    x = k ln 2 + r with |r| <= ln 2 / 2: e^r by its series up to r^6, and 2^k by the bits of a float.
-    """
-    bounded = min(max(x, np.float32(-87)), np.float32(87))
-    k = np.floor(bounded * np.float32(1.4426950408889634) + np.float32(0.5))
-    r = bounded - k * np.float32(0.6931471805599453)
-    series = np.float32(1 / 720)
-    for factor in (1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0):
-        series = series * r + np.float32(factor)
-    power: np.float32 = np.int32((np.int32(k) + 127) << 23).view(np.float32)
-    return series * power
 
 
 @compiled
