@@ -39,6 +39,7 @@ LONGEST = 512  # beyond it the stored probabilities, T * T for each head, cost m
 CHUNK_ROWS = 512  # rows at a time: at 8,192 entries in bfloat16 8 MB, which a CPU's last cache still holds
 CHUNK_ROWS_GPU = 1024
 CANDIDATES_STEP = 64  # how many entries a chunk compares is rounded up to a multiple of this
+NUMBERS_A_THREAD = 1 << 16  # at least: fewer are computed before another thread has woken up
 
 
 def has_passes(tensor: Tensor) -> bool:
@@ -58,16 +59,16 @@ def helpers(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, "pass")
 
 
-def in_parts(run: Callable[..., None], count: int, *arguments: Any) -> None:
-    """run(first, last, *arguments) for all of range(count), divided among as many threads as PyTorch has."""
-    threads = min(torch.get_num_threads(), count)
+def in_parts(run: Callable[..., None], count: int, array: NDArray[Any], *more: Any) -> None:
+    """run(first, last, array, *more) for all of range(count), divided among PyTorch's number of threads."""
+    threads = min(torch.get_num_threads(), count, array.size // NUMBERS_A_THREAD)
     if threads < 2:
-        run(0, count, *arguments)
+        run(0, count, array, *more)
         return
     bounds = [count * part // threads for part in range(threads + 1)]
     pool = helpers(torch.get_num_threads() - 1)
-    others = [pool.submit(run, bounds[part], bounds[part + 1], *arguments) for part in range(1, threads)]
-    run(0, bounds[1], *arguments)
+    others = [pool.submit(run, bounds[part], bounds[part + 1], array, *more) for part in range(1, threads)]
+    run(0, bounds[1], array, *more)
     for other in others:
         other.result()
 

@@ -59,7 +59,7 @@ LENGTH_WARMUP = 1.0
 # Source: Muennighoff et al. 2023, "Scaling data-constrained language models", section 6.
 MOST_EPOCHS = 16
 
-PROCESS_MEMORY = 0.55 * GIGABYTE  # Python, torch and datasets before the first tensor
+PROCESS_MEMORY = 1.2 * GIGABYTE  # Python, torch, and what counting the pairs of a corpus leaves
 ACTIVATION_BYTES = 36  # per token, layer and channel in 2-byte precision: measured, benchmarks/LOG.md
 MEMORY_SHARE = 0.7  # of what is free; the rest stays with the user's other programs
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gpt2 import operations
 from gpt2.operations import (
     CANDIDATES_STEP,
     CHUNK_ROWS,
@@ -125,7 +126,8 @@ def test_gelu_of_nothing_is_nothing() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_threads_change_no_bit(dtype: torch.dtype) -> None:
+def test_threads_change_no_bit(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "NUMBERS_A_THREAD", 100)
     torch.manual_seed(0)
     qkv = torch.randn(2, STRIP + 5, 3 * C).to(dtype)
     hidden, weight = torch.randn(70, 16).to(dtype), torch.randn(50, 16).to(dtype)
