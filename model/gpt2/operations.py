@@ -161,17 +161,18 @@ class Candidates:
         )
 
 
-def losses_and_gradient(logits: Tensor, log_counts: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def losses_and_gradient(logits: Tensor, log_counts: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Losses (N,) in nats of logits (N, K) + log_counts (K,), and the gradient (N, K) of their sum.
 
     The logits are overwritten.
     """
-    losses = torch.empty(len(targets), device=logits.device)
     if has_passes(logits):
-        arrays = [array_of(tensor) for tensor in (logits, log_counts, targets, losses)]
+        losses = torch.empty(len(targets))
+        added = torch.zeros(logits.shape[1]) if log_counts is None else log_counts
+        arrays = [array_of(tensor) for tensor in (logits, added, targets, losses)]
         in_parts(cross_entropy, len(targets), *arrays)
         return losses, logits
-    gradient = torch.softmax(logits.add_(log_counts), dim=-1)
+    gradient = torch.softmax(logits if log_counts is None else logits.add_(log_counts), dim=-1)
     row = torch.arange(len(targets), device=targets.device)
     likelihood = gradient[row, targets]
     gradient[row, targets] = likelihood - 1
@@ -196,7 +197,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden) if need_gradients else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if need_gradients else None
         losses = torch.empty(N, device=hidden.device)
-        compared, log_counts = weight, torch.zeros(V, device=hidden.device)
+        compared, log_counts = weight, None
         for number, start in enumerate(range(0, N, chunk)):
             rows = slice(start, start + chunk)
             target = targets[rows]
