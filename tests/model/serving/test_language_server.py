@@ -218,7 +218,7 @@ def test_changed_piece_by_piece_a_document_is_as_if_it_had_been_opened_so(
         (changed,) = editor.complete(4, 11)
         editor.open("x = '😀é'\r\ny = 1\n\ndef walk(path):\n    return ", "untitled:two")
         assert editor.complete(4, 11, uri="untitled:two") == [changed]
-        editor.change({"text": "import os\n"})
+        editor.change({"text": "import os\n\n\ndef walk(path):\n    return "})
         assert editor.complete(7, 3)[0]["range"] == part((7, 3), (7, 3))
 
 
