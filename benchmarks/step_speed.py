@@ -2,7 +2,7 @@
 
     python benchmarks/step_speed.py
     python benchmarks/step_speed.py --shapes 2x2x128x512 4x4x256x256 --threads 1 2 --vocab 8192 --rounds 5
-    ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 \\
+    ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 NUMBA_CPU_NAME=haswell \\
         python benchmarks/step_speed.py --dtypes float32       # a newer processor as one with AVX2 alone
 
 ours: GPT2, Muon and AdamW of model/train.py. sampled: the same with the sampled softmax that train.py takes
