@@ -1,10 +1,9 @@
 """What a CPU computes between two matrix products, each compiled by numba into one pass over the numbers.
 
 PyTorch makes an operation of every term: GELU with its derivative is ten, each of which reads and writes all
-numbers. One pass takes a fifth of that time (1.9 ms instead of 11 to 14 for 2 million numbers), softmax over
-what causal attention sees no longer than PyTorch's over everything, and the mask, the scale and the slopes
-come with it. On a processor that multiplies bfloat16 fast that was half of a training step
-(benchmarks/LOG.md).
+numbers. One pass takes a sixth of that time (1.9 ms instead of 11 to 14 for 2 million numbers), and softmax
+about as long as PyTorch's, with mask and scale, which that has not. On a processor that multiplies bfloat16
+fast these were a third of a training step (benchmarks/LOG.md).
 
 bfloat16 comes as its bits, in uint16, and is computed in float32. A pass works on the elements from `first`
 to `last`, so that threads can share it. The result is kept on disk, see inference/cpu_kernel.py.
