@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gpt2.config import GPT2Config
 from gpt2.device import Machine
 from model_cli import UserError
-from training.step_time import StepTime, mean_step_time, measure_step_time
+from training.step_time import StepTime, mean_step_time, measure_step_time, measuring_seconds
 
 if TYPE_CHECKING:
     from training.sampled_softmax import SoftmaxSampler
@@ -152,24 +152,27 @@ def make_plan(
     """
     memory = MemoryBudget(machine, ranks if sharded else 1)
     warmup = LENGTH_WARMUP if request.base is None else 0.0  # a trained model knows what short rows teach
+    measured = measuring_seconds(request.seconds)
     if request.steps is not None:
         # Without a look at the clock: with --steps the same command gives the same model everywhere.
         tokens = request.steps * BATCH_TOKENS
         shape = _choose_shape(request, corpus, lambda preset: tokens / preset.parameters)
         rows = _rows(request, shape, tokens, ranks)
         micro_rows = memory.micro_rows(shape, _share(rows, ranks))
-        time = mean_step_time(shape, micro_rows, machine, warmup, corpus.softmax)
+        time = mean_step_time(shape, micro_rows, machine, warmup, corpus.softmax, measured)
         steps = request.steps
     else:
         assert request.seconds is not None, "a run has a budget in seconds or in steps"
-        flops = request.seconds * _speed(corpus, machine, ranks) if request.leaves_shape_open else 0.0
+        flops = (
+            request.seconds * _speed(corpus, machine, ranks, measured) if request.leaves_shape_open else 0.0
+        )
         shape = _choose_shape(
             request, corpus, lambda preset: flops / preset.flops_per_token / preset.parameters
         )
         rows = _rows(request, shape, BATCH_TOKENS_AT, ranks)
         micro_rows = memory.micro_rows(shape, _share(rows, ranks))
         for _ in range(MOST_MEASUREMENTS):  # a GPU takes hardly longer for more rows, so it can read more
-            time = mean_step_time(shape, micro_rows, machine, warmup, corpus.softmax)
+            time = mean_step_time(shape, micro_rows, machine, warmup, corpus.softmax, measured)
             rows = _rows_by_the_clock(request, shape, time, rows, ranks)
             micro_rows = memory.micro_rows(shape, _share(rows, ranks))
             if micro_rows < 2 * time.rows:
@@ -190,11 +193,14 @@ def make_plan(
     return plan if request.steps is not None else _within_epochs(plan, corpus, request.most_epochs)
 
 
-def _speed(corpus: Corpus, machine: Machine, ranks: int) -> float:
-    """Floating point operations per second of all ranks, measured with the preset for this kind of device."""
+def _speed(corpus: Corpus, machine: Machine, ranks: int, measured: float) -> float:
+    """Floating point operations per second of all ranks, measured with the preset for this kind of device.
+
+    measured: seconds to measure it for.
+    """
     preset, rows = REFERENCE if machine.device.type == "cpu" else GPU_REFERENCE
     reference = _preset(PRESETS[preset], corpus)
-    seconds = measure_step_time(reference, rows, machine, corpus.softmax).seconds(rows)
+    seconds = measure_step_time(reference, rows, machine, corpus.softmax, measured).seconds(rows)
     return ranks * rows * reference.block_size * reference.flops_per_token / seconds
 
 

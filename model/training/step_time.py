@@ -19,7 +19,14 @@ from training.optimizers import build_optimizers
 if TYPE_CHECKING:
     from training.sampled_softmax import SoftmaxSampler
 
-MEASURED_SECONDS = 1.5
+# How long a shape is measured: a thousandth of the run, as a machine that others use changes its speed from
+# second to second (benchmarks/LOG.md).
+MEASURED_SHARE, LEAST_SECONDS, MOST_SECONDS = 1e-3, 1.5, 15.0
+
+
+def measuring_seconds(run_seconds: float | None) -> float:
+    """Seconds to measure a shape for, before a run of run_seconds (None: of a number of steps)."""
+    return min(MOST_SECONDS, max(LEAST_SECONDS, MEASURED_SHARE * (run_seconds or 0.0)))
 
 
 @dataclass(frozen=True)
@@ -36,23 +43,28 @@ class StepTime:
 
 
 def mean_step_time(
-    shape: GPT2Config, micro_rows: int, machine: Machine, warmup: float, softmax: SoftmaxSampler | None
+    shape: GPT2Config,
+    micro_rows: int,
+    machine: Machine,
+    warmup: float,
+    softmax: SoftmaxSampler | None,
+    seconds: float,
 ) -> StepTime:
     """The average over a run: half of the steps of a length warmup have short rows."""
-    whole = measure_step_time(shape, micro_rows, machine, softmax)
+    whole = measure_step_time(shape, micro_rows, machine, softmax, seconds)
     each = short_rows_of(shape.block_size)
     if not warmup or each == 1:
         return whole
     cut = replace(shape, block_size=shape.block_size // each)
-    short = measure_step_time(cut, micro_rows * each, machine, softmax)
+    short = measure_step_time(cut, micro_rows * each, machine, softmax, seconds)
     share = warmup / 2
     return replace(whole, gradients=whole.gradients + share * (short.gradients - whole.gradients))
 
 
 def measure_step_time(
-    shape: GPT2Config, rows: int, machine: Machine, softmax: SoftmaxSampler | None
+    shape: GPT2Config, rows: int, machine: Machine, softmax: SoftmaxSampler | None, seconds: float
 ) -> StepTime:
-    """Measure a step of `rows` sequences: the medians of as many steps as fit a second and a half."""
+    """Measure a step of `rows` sequences: the medians of as many steps as fit these seconds."""
     model = GPT2(shape, machine.dtype).to(machine.device)
     if machine.compiles:
         model.compile_blocks()
@@ -62,7 +74,7 @@ def measure_step_time(
     tokens = torch.randint(shape.vocab_size, size) if softmax is None else softmax.random_tokens(size)
     tokens = tokens.to(machine.device)
     times = [time.perf_counter()]  # before and after each part of each step
-    while len(times) < 9 or (times[-1] - times[4] < MEASURED_SECONDS and len(times) < 99):
+    while len(times) < 9 or (times[-1] - times[4] < seconds and len(times) < 99):
         inputs, targets = tokens[:, :-1], tokens[:, 1:]
         candidates = None if softmax is None else softmax.draw(targets, step=len(times))
         model(inputs, targets, candidates).backward()

@@ -105,7 +105,8 @@ def test_writing_stops_at_a_line_that_is_indented_less(client: httpx2.Client) ->
 
 
 def test_a_completion_is_streamed_with_its_figures_at_the_end(client: httpx2.Client) -> None:
-    request = {"prompt": "import os\n", "n_predict": 12, "stream": True, "seed": -1}
+    prompt = "def area(width, height):\n"  # which cannot be the end
+    request = {"prompt": prompt, "n_predict": 12, "stream": True, "seed": -1}
     chunks = client.post("/completion", json=request).text.strip().split("\n\n")
     *pieces, last = [json.loads(chunk.removeprefix("data: ")) for chunk in chunks]
     assert pieces and all(piece["stop"] is False and piece["content"] for piece in pieces)

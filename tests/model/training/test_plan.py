@@ -32,7 +32,10 @@ UPDATE = 0.01  # seconds of the pretended optimisers, per step
 def pretend(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[GPT2Config, int], float]) -> None:
     """Have gradients of so many rows measured as these seconds."""
 
-    def measured(shape: GPT2Config, rows: int, machine: Machine, _: SoftmaxSampler | None) -> StepTime:
+    def measured(
+        shape: GPT2Config, rows: int, machine: Machine, _: SoftmaxSampler | None, seconds_of_measuring: float
+    ) -> StepTime:
+        assert seconds_of_measuring > 0
         return StepTime(rows, seconds(shape, rows), UPDATE)
 
     for module in (budget, step_time):
