@@ -15,7 +15,7 @@ files. With sources.index the prompt can name the files that the model copies fr
 
 from __future__ import annotations
 
-from model_cli import DONE, ERROR, INTERRUPTED, UserError, run_script, script_parser
+from model_cli import DONE, ERROR, INTERRUPTED, UserError, loading, run_script, script_parser
 
 # isort: split
 import argparse
@@ -138,9 +138,13 @@ def run_with_others(options: TrainOptions, started: float) -> int:
 
 def train(context: RunContext, started: float) -> int:
     """Load the corpus, plan, step, report. Returns the exit code. started: when, by time.perf_counter()."""
+    from gpt2.operations import compile_passes
     from training.report import print_summary, write_report
 
-    options, base = context.options, context.base
+    options, base, machine = context.options, context.base, context.machine
+    if machine.device.type == "cpu":
+        with loading():
+            compile_passes(machine.dtype, lambda text: say(f"  {text}"))
     plan, dataset, monitor = plan_run(context, load_dataset(context))
     if options.plan_only:
         return DONE

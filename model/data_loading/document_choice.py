@@ -5,8 +5,8 @@ text in which each token follows from the one before: tables, generated classes,
 variants. Left out are the documents that the corpus' own pairs of tokens predict best, 0.3 of the tokens at
 most. With as many steps eight comparisons ended between 0.4 % higher and 3.3 % lower, on average 0.9 % lower;
 to leave out what is hardest loses 2.3 % (benchmarks/LOG.md). Of a large corpus 17 million tokens, or what the
-run reads and half as much again, are drawn first, and these alone are compared. A run that reads more than
-43 million tokens draws from all.
+run reads and half as much again, are drawn first, and these alone are compared: 67 million at most. A run
+that would need more draws from all.
 Source of the idea: Moore and Lewis 2010, "Intelligent Selection of Language Model Training Data"; Marion et
 al. 2023, "When Less is More", on pruning by perplexity.
 """

@@ -1,29 +1,34 @@
 """What a CPU computes between two matrix products, each compiled by numba into one pass over the numbers.
 
-PyTorch makes an operation of every term: GELU with its derivative is ten, each of which reads and writes all
-numbers. One pass takes a sixth of that time (1.9 ms instead of 11 to 14 for 2 million numbers), and softmax
-about as long as PyTorch's, with mask and scale, which that has not. On a processor that multiplies bfloat16
-fast these were a third of a training step (benchmarks/LOG.md).
+GELU with its derivative takes 1.9 ms for 2 million numbers, where PyTorch's takes some 10. Softmax takes
+about as long as PyTorch's and includes the mask and the scale. On a processor that multiplies bfloat16 fast,
+such operations were a third of a training step (benchmarks/LOG.md).
 
 bfloat16 comes as its bits, in uint16, and is computed in float32. A pass works on the elements from `first`
-to `last`, so that threads can share it. The result is kept on disk, see inference/cpu_kernel.py.
+to `last`, so that threads can share it. No pass checks its bounds.
+
+The first call compiles for some seconds. numba keeps the result in NUMBA_CACHE_DIR, beside this file, or in
+the user's cache folder (XDG_CACHE_HOME).
 """
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numba import config, njit, types
+from numba.extending import overload
 from numpy.typing import NDArray
 
-# It is 1 where code is debugged or coverage is measured. As Python these loops would take seconds, so they
-# exist compiled alone. numba reads this when it is imported.
-os.environ["NUMBA_DISABLE_JIT"] = "0"
-from numba import njit, types
-from numba.extending import overload
+from model_cli import UserError
+
+# NUMBA_DISABLE_JIT is 1 where code is debugged or coverage is measured. As Python these loops would take
+# seconds, so they exist compiled alone.
+config.DISABLE_JIT = 0  # type: ignore[attr-defined]
 
 # Sums may be taken in any order, which is what lets a processor take 16 at once; nan and inf stay themselves.
 FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
@@ -36,6 +41,7 @@ LEAST_EXPONENT = np.float32(-60)
 # Source: Hendrycks and Gimpel 2016, section 2, with 1 + tanh(y) = 2 * sigmoid(2 * y).
 FIRST = np.float32(2 * math.sqrt(2 / math.pi))
 THIRD = np.float32(0.044715 * 2 * math.sqrt(2 / math.pi))
+LARGEST_SQUARE = np.float32(1e4)  # beyond it the gate is 0 or 1, and the derivative would be 0 * inf
 
 Array = NDArray[Any]  # float32, or bfloat16 as uint16
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -52,6 +58,41 @@ def compiled(function: Function) -> Function:
     except RuntimeError:  # neither this folder nor the user's can be written
         made = njit(**options)(function)
     return made  # type: ignore[no-any-return]
+
+
+def folder_of_compiled(function: Any) -> Path | None:
+    """Where numba keeps a compiled function; None if there is no such folder that can be written."""
+    path = function.stats.cache_path
+    return None if path is None else Path(path)
+
+
+def is_compiled(function: Any) -> bool:
+    """Whether it is compiled on disk; if for another processor, numba compiles it once more."""
+    folder = folder_of_compiled(function)
+    names = f"{Path(function.py_func.__code__.co_filename).stem}.{function.py_func.__name__}-*.nbi"
+    return folder is not None and any(folder.glob(names))
+
+
+@contextmanager
+def compiling(function: Any, tell: Callable[[str], None]) -> Iterator[None]:
+    """Where a compiled function is called for the first time.
+
+    tell: is told before if it was never compiled here, as this takes some seconds.
+
+    Raises:
+        UserError: the result cannot be written.
+    """
+    folder = folder_of_compiled(function)
+    if not is_compiled(function):
+        often = "once" if folder else "at each start, as no folder can be written: set NUMBA_CACHE_DIR to one"
+        tell(f"compiling for this processor, some seconds, {often}")
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"the compiled code cannot be kept ({error.strerror or error}): {folder}: "
+            "free space there, or set NUMBA_CACHE_DIR to another folder"
+        ) from None
 
 
 def widened(number: Any) -> Any:
@@ -84,7 +125,8 @@ def store_of(array: Any, i: Any, number: Any) -> Any:
     def in_bfloat16(array: Any, i: Any, number: Any) -> None:
         bits = np.float32(number).view(np.uint32)
         even = (bits >> np.uint32(16)) & np.uint32(1)
-        array[i] = np.uint16((bits + np.uint32(0x7FFF) + even) >> np.uint32(16))
+        rounded = np.uint16((bits + np.uint32(0x7FFF) + even) >> np.uint32(16))
+        array[i] = np.uint16(0x7FC0) if np.isnan(number) else rounded
 
     def in_float32(array: Any, i: Any, number: Any) -> None:
         array[i] = number
@@ -110,7 +152,7 @@ def exponential(x: np.float32) -> np.float32:
 
 @compiled
 def highest_of(row: NDArray[np.float32]) -> np.float32:
-    """The largest number of a row, nan if there is one.
+    """The largest number of a row; nan if there is one, or if numbers of both signs overflow the sum.
 
     By their bits, ordered as integers: a processor compares 16 of those at once, of floats one.
     """
@@ -127,14 +169,28 @@ def highest_of(row: NDArray[np.float32]) -> np.float32:
 
 
 @compiled
+def gelu_gate(number: np.float32, square: np.float32) -> np.float32:
+    """What GELU multiplies a number by."""
+    exponent = number * (FIRST + THIRD * square)
+    gate: np.float32 = np.float32(1) / (np.float32(1) + exponential(-exponent))
+    return np.float32(0) if exponent < LEAST_EXPONENT else gate
+
+
+@compiled
 def gelu(first: int, last: int, x: Array, values: Array, slopes: Array) -> None:
-    """GPT-2's GELU of x (n,), and its derivative."""
-    one, three = np.float32(1), np.float32(3)
-    x, values, slopes = x[first:last], values[first:last], slopes[first:last]
+    """GPT-2's GELU of x (n,), and its derivative, unless there is no room for it: slopes (n,) or (0,)."""
+    three = np.float32(3)
+    x, values = x[first:last], values[first:last]
+    if slopes.shape[0] == 0:
+        for i in range(last - first):
+            number = widened(x[i])
+            store(values, i, number * gelu_gate(number, min(number * number, LARGEST_SQUARE)))
+        return
+    slopes = slopes[first:last]
     for i in range(last - first):
         number = widened(x[i])
-        square = number * number
-        gate = one / (one + exponential(-number * (FIRST + THIRD * square)))
+        square = min(number * number, LARGEST_SQUARE)
+        gate = gelu_gate(number, square)
         value = number * gate
         store(values, i, value)
         store(slopes, i, gate + (value - value * gate) * (FIRST + three * THIRD * square))
@@ -199,9 +255,9 @@ def cross_entropy(
         places, target = logits[number], targets[number]
         for i in range(row.shape[0]):
             row[i] = widened(places[i]) + log_counts[i]
-        highest, likelihood = highest_of(row), row[target]
+        highest, target_logit = highest_of(row), row[target]
         factor = softmax(row, np.float32(1), highest)
-        losses[number] = highest - np.log(factor) - likelihood
+        losses[number] = highest - np.log(factor) - target_logit
         row[target] -= np.float32(1) / factor
         for i in range(row.shape[0]):
             store(places, i, row[i] * factor)

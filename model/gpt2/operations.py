@@ -32,19 +32,20 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpt2.cpu_passes import causal_softmax, causal_softmax_backward, cross_entropy, gelu
+from gpt2.cpu_passes import causal_softmax, causal_softmax_backward, compiling, cross_entropy, gelu
 
 STRIP = 128  # queries at a time
 LONGEST = 512  # beyond it the stored probabilities, T * T for each head, cost more memory than they save time
 CHUNK_ROWS = 512  # rows at a time: at 8,192 entries in bfloat16 8 MB, which a CPU's last cache still holds
 CHUNK_ROWS_GPU = 1024
 CANDIDATES_STEP = 64  # how many entries a chunk compares is rounded up to a multiple of this
+PASS_DTYPES = torch.float32, torch.bfloat16
 NUMBERS_A_THREAD = 1 << 16  # at least: fewer are computed before another thread has woken up
 
 
 def has_passes(tensor: Tensor) -> bool:
     """Whether cpu_passes.py computes with the numbers of this tensor."""
-    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.bfloat16)
+    return tensor.device.type == "cpu" and tensor.dtype in PASS_DTYPES
 
 
 def array_of(tensor: Tensor) -> NDArray[Any]:
@@ -54,8 +55,8 @@ def array_of(tensor: Tensor) -> NDArray[Any]:
 
 
 @lru_cache(maxsize=1)
-def helpers(count: int) -> ThreadPoolExecutor:
-    """Threads beside this one. PyTorch's own, which OpenMP has, cannot be lent to others."""
+def pass_threads(count: int) -> ThreadPoolExecutor:
+    """A pool beside PyTorch's: OpenMP's threads cannot run our functions."""
     return ThreadPoolExecutor(count, "pass")
 
 
@@ -66,11 +67,24 @@ def in_parts(run: Callable[..., None], count: int, array: NDArray[Any], *more: A
         run(0, count, array, *more)
         return
     bounds = [count * part // threads for part in range(threads + 1)]
-    pool = helpers(torch.get_num_threads() - 1)
+    pool = pass_threads(torch.get_num_threads() - 1)
     others = [pool.submit(run, bounds[part], bounds[part + 1], array, *more) for part in range(1, threads)]
     run(0, bounds[1], array, *more)
     for other in others:
         other.result()
+
+
+def compile_passes(dtype: torch.dtype, tell: Callable[[str], None]) -> None:
+    """Compile what a training step on a CPU calls, if that was never done here.
+
+    tell: is told before, as this takes some seconds. Raises: UserError if the result cannot be kept.
+    """
+    if dtype not in PASS_DTYPES:
+        return
+    qkv = torch.zeros(1, 2, 3, dtype=dtype, requires_grad=True)
+    with compiling(cross_entropy, tell):  # the last of them
+        hidden = gelu_tanh(causal_attention(qkv, 1, 1.0).view(2, 1))
+        torch.autograd.grad(linear_cross_entropy(hidden, qkv.view(6, 1), torch.tensor([0, 1])), qkv)
 
 
 def causal_attention(qkv: Tensor, n_head: int, scale: float) -> Tensor:
@@ -164,9 +178,11 @@ class Candidates:
 def losses_and_gradient(logits: Tensor, log_counts: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Losses (N,) in nats of logits (N, K) + log_counts (K,), and the gradient (N, K) of their sum.
 
-    The logits are overwritten.
+    The logits are overwritten. Raises: IndexError for a target that is none of the K entries.
     """
     if has_passes(logits):
+        if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < logits.shape[1]:
+            raise IndexError(f"a target is none of {logits.shape[1]} entries")
         losses = torch.empty(len(targets))
         added = torch.zeros(logits.shape[1]) if log_counts is None else log_counts
         arrays = [array_of(tensor) for tensor in (logits, added, targets, losses)]
@@ -247,7 +263,7 @@ class GELU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         x = x.contiguous()
-        values, slopes = torch.empty_like(x), torch.empty_like(x)
+        values, slopes = torch.empty_like(x), x.new_empty(x.shape if ctx.needs_input_grad[0] else 0)
         in_parts(gelu, x.numel(), *(array_of(each.view(-1)) for each in (x, values, slopes)))
         ctx.save_for_backward(slopes)
         return values

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpt2.config import GPT2Config
+from gpt2.cpu_passes import compiling, is_compiled
 from inference.cpu_kernel import (
     GELU,
     GELU_TANH,
@@ -25,11 +26,8 @@ from inference.cpu_kernel import (
     Weights,
     activate,
     decode_step,
-    folder_of_compiled,
-    is_compiled,
 )
 from inference.language_model import Array, KeyValueCache
-from model_cli import UserError
 
 QUERIES = 128  # at once in attention: a strip of the square of a long prompt, which would not fit in memory
 
@@ -53,20 +51,12 @@ class CpuEngine:
         Raises:
             UserError: the result cannot be written.
         """
-        if is_compiled():
+        if is_compiled(decode_step):
             return
-        folder = folder_of_compiled()
-        often = "once" if folder else "at each start, as no folder can be written: set NUMBA_CACHE_DIR to one"
-        tell(f"compiling for this processor, some seconds, {often}")
         cache = self.new_cache(rows=1, capacity=3)
-        try:
+        with compiling(decode_step, tell):
             self.next_logits([[0, 0]], cache)
             self.next_logits([[0]], cache)
-        except OSError as error:
-            raise UserError(
-                f"the compiled code cannot be kept ({error.strerror or error}): {folder}: "
-                "free space there, or set NUMBA_CACHE_DIR to another folder"
-            ) from None
 
     def new_cache(self, rows: int, capacity: int) -> KeyValueCache:
         config = self.config

@@ -11,26 +11,20 @@ A step of a large model is bound by the memory that its weights come from, so th
 - int8 with a scale for every 64 weights of an output (as Q8_0 of llama.cpp with its 32), multiplied in
   integers with activations rounded to 16 bits: half of the memory again, for an error of half a percent.
 
-The first call compiles for some seconds. numba keeps the result in NUMBA_CACHE_DIR, beside this file, or in
-the user's cache folder (XDG_CACHE_HOME).
+The first call compiles for some seconds, see gpt2/cpu_passes.py.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 from numpy.typing import NDArray
 
 from gpt2.cpu_passes import FAST, compiled, exponential
-
-# isort: split
-from numba import types  # after cpu_passes.py, which tells it to compile
-from numba.extending import overload
-
 from inference.language_model import Array
 
 GROUP = 64  # weights that share a scale in int8: a sum of 64 products of 8 and 16 bits fits into 32
@@ -38,20 +32,6 @@ GROUP = 64  # weights that share a scale in int8: a sum of 64 products of 8 and 
 GELU, GELU_TANH, SILU, RELU, TANH = range(5)
 
 Weights = NDArray[np.int16] | NDArray[np.int8]
-
-
-def folder_of_compiled() -> Path | None:
-    """Where numba keeps the compiled kernel; None if there is no such folder that can be written."""
-    function: Any = decode_step
-    folder = function.stats.cache_path
-    return None if folder is None else Path(folder)
-
-
-def is_compiled() -> bool:
-    """Whether a compiled kernel is on disk; if it is another processor's, numba compiles one more."""
-    folder = folder_of_compiled()
-    names = f"{Path(__file__).stem}.{decode_step.__name__}-*.nbi"
-    return folder is not None and any(folder.glob(names))
 
 
 def product(weights: Weights, scales: Array, x: Array, rounded: NDArray[np.int16], out: Array) -> None:

@@ -60,6 +60,7 @@ LENGTH_WARMUP = 1.0
 MOST_EPOCHS = 16
 
 PROCESS_MEMORY = 1.2 * GIGABYTE  # Python, torch, and what counting the pairs of a corpus leaves
+SETUP_MEMORY = 0.55 * GIGABYTE  # of that what comes after the plan, so that it has to be free
 ACTIVATION_BYTES = 36  # per token, layer and channel in 2-byte precision: measured, benchmarks/LOG.md
 MEMORY_SHARE = 0.7  # of what is free; the rest stays with the user's other programs
 
@@ -185,7 +186,7 @@ def make_plan(
         steps,
         None if request.steps is not None else request.seconds,
         time.seconds(_share(rows, ranks)),
-        memory.needed(shape, micro_rows),
+        memory.shown(shape, micro_rows),
         request.rate,
         warmup,
         corpus.softmax is not None,
@@ -293,11 +294,16 @@ class MemoryBudget:
     divided: int = 1
 
     def needed(self, shape: GPT2Config, micro_rows: int) -> float:
-        """Bytes: the process, weights with gradients and moments, activations of micro_rows sequences."""
+        """Bytes still to be taken: weights, gradients, moments, and activations of micro_rows sequences."""
         weights = 18 * shape.parameters / self.divided  # weight, gradient, two moments, half of it to compute
         tokens = micro_rows * shape.block_size
         activations = ACTIVATION_BYTES * 2 * tokens * shape.n_embd * shape.n_layer / 2
-        return PROCESS_MEMORY + weights + activations
+        return SETUP_MEMORY + weights + activations
+
+    def shown(self, shape: GPT2Config, micro_rows: int) -> float:
+        """Bytes of the process, or on a GPU of its part there."""
+        held = PROCESS_MEMORY - SETUP_MEMORY if self.machine.device.type == "cpu" else 0.0
+        return held + self.needed(shape, micro_rows)
 
     def micro_rows(self, shape: GPT2Config, rows: int) -> int:
         """As many rows at a time as fit the memory: a divisor of rows. Raises UserError if one does not."""
@@ -305,8 +311,9 @@ class MemoryBudget:
         for parts in range(1, rows + 1):
             if rows % parts == 0 and self.needed(shape, rows // parts) <= MEMORY_SHARE * free:
                 return rows // parts
+        wanted = self.needed(shape, 1) / MEMORY_SHARE
         raise UserError(
-            f"a model of {shape.parameters:,} parameters needs {self.needed(shape, 1) / GIGABYTE:.1f} GB and"
+            f"a model of {shape.parameters:,} parameters needs {wanted / GIGABYTE:.1f} GB of free memory and"
             f" {free / GIGABYTE:.1f} GB are free: choose a smaller --size or --block-size"
         )
 

@@ -19,8 +19,8 @@ from training.optimizers import build_optimizers
 if TYPE_CHECKING:
     from training.sampled_softmax import SoftmaxSampler
 
-# How long a shape is measured: a thousandth of the run, as a machine that others use changes its speed from
-# second to second (benchmarks/LOG.md).
+# How long a shape is measured: for a thousandth of the run, because a machine that others use as well changes
+# its speed from second to second (benchmarks/LOG.md).
 MEASURED_SHARE, LEAST_SECONDS, MOST_SECONDS = 1e-3, 1.5, 15.0
 
 
@@ -74,7 +74,7 @@ def measure_step_time(
     tokens = torch.randint(shape.vocab_size, size) if softmax is None else softmax.random_tokens(size)
     tokens = tokens.to(machine.device)
     times = [time.perf_counter()]  # before and after each part of each step
-    while len(times) < 9 or (times[-1] - times[4] < seconds and len(times) < 99):
+    while len(times) < 9 or times[-1] - times[4] < seconds:
         inputs, targets = tokens[:, :-1], tokens[:, 1:]
         candidates = None if softmax is None else softmax.draw(targets, step=len(times))
         model(inputs, targets, candidates).backward()

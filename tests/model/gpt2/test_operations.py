@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from gpt2 import operations
+from gpt2.cpu_passes import causal_softmax, causal_softmax_backward, cross_entropy, gelu
 from gpt2.operations import (
     CANDIDATES_STEP,
     CHUNK_ROWS,
     LONGEST,
     STRIP,
     Candidates,
+    array_of,
     causal_attention,
     gelu_tanh,
+    in_parts,
     linear_cross_entropy,
 )
 
@@ -104,7 +111,8 @@ def test_a_token_never_sees_a_later_one() -> None:
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-12), (torch.float32, 2e-6), EXACT[2]])
 def test_gelu_agrees_with_pytorch_in_values_and_slopes(dtype: torch.dtype, error: float) -> None:
-    numbers = torch.cat([torch.linspace(-40, 40, 500), torch.linspace(-6, 6, 300)])
+    far = torch.tensor([1e5, 1e8, 1e13])
+    numbers = torch.cat([torch.linspace(-40, 40, 500), torch.linspace(-6, 6, 294), far, -far])
     x = numbers.to(dtype).view(40, 20).T.requires_grad_()  # not contiguous
     y = gelu_tanh(x)
     assert (y.dtype, y.shape) == (dtype, x.shape)
@@ -115,6 +123,17 @@ def test_gelu_agrees_with_pytorch_in_values_and_slopes(dtype: torch.dtype, error
     [slope] = torch.autograd.grad(y, x, out_gradient)
     [expected_slope] = torch.autograd.grad(expected, exact, out_gradient.double())
     torch.testing.assert_close(slope.double(), expected_slope, rtol=error, atol=error)
+
+
+def test_gelu_without_gradients_is_the_same() -> None:
+    x = torch.linspace(-12, 12, 1000)
+    assert torch.equal(gelu_tanh(x), gelu_tanh(x.clone().requires_grad_()))
+
+
+def test_a_target_that_is_no_entry_is_an_error() -> None:
+    for target in (-1, 5):
+        with pytest.raises(IndexError, match="none of 5 entries"):
+            linear_cross_entropy(torch.ones(2, 4), torch.ones(5, 4), torch.tensor([0, target]))
 
 
 def test_gelu_of_nothing_is_nothing() -> None:
@@ -131,25 +150,28 @@ def test_gelu_of_nothing_is_nothing() -> None:
 def test_threads_change_no_bit(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operations, "NUMBERS_A_THREAD", 100)
     torch.manual_seed(0)
-    qkv = torch.randn(2, STRIP + 5, 3 * C).to(dtype)
-    hidden, weight = torch.randn(70, 16).to(dtype), torch.randn(50, 16).to(dtype)
-    targets = torch.randint(50, (70,))
+    scores, gradients, logits = (torch.randn(*shape) for shape in ((5, 7, 70), (5, 7, 70), (70, 50)))
+    numbers, targets = torch.randn(1000), torch.randint(50, (70,))
+    scale, log_counts = np.float32(0.35), np.zeros(50, np.float32)
 
-    def results() -> list[torch.Tensor]:
-        inputs = [tensor.detach().requires_grad_() for tensor in (qkv, hidden, weight)]
-        outputs = [
-            causal_attention(inputs[0], HEADS, 0.35),
-            gelu_tanh(inputs[1]),
-            linear_cross_entropy(inputs[1], inputs[2], targets),
-        ]
-        return [*outputs, *torch.autograd.grad([output.sum() for output in outputs], inputs)]
+    def results(threads: int) -> list[NDArray[Any]]:
+        torch.set_num_threads(threads)
+        probabilities, changes, differences = (
+            array_of(tensor.to(dtype)).copy() for tensor in (scores, gradients, logits)
+        )
+        x = array_of(numbers.to(dtype))
+        values, slopes, losses = np.empty_like(x), np.empty_like(x), np.empty(70, np.float32)
+        in_parts(causal_softmax, 5, probabilities, 60, scale)
+        in_parts(causal_softmax_backward, 5, probabilities, changes, 60, scale)
+        in_parts(cross_entropy, 70, differences, log_counts, targets.numpy(), losses)
+        in_parts(gelu, 1000, x, values, slopes)
+        return [probabilities, changes, differences, losses, values, slopes]
 
-    alone = results()
     try:
+        alone = results(1)
         for threads in (2, 3):
-            torch.set_num_threads(threads)
-            for one, several in zip(alone, results(), strict=True):
-                assert torch.equal(one, several)
+            for one, several in zip(alone, results(threads), strict=True):
+                np.testing.assert_array_equal(one, several)
     finally:
         torch.set_num_threads(1)
 

@@ -29,17 +29,19 @@ FLOPS = 4e11  # of the pretended machine, per second
 UPDATE = 0.01  # seconds of the pretended optimisers, per step
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[GPT2Config, int], float]) -> None:
-    """Have gradients of so many rows measured as these seconds."""
+def pretend(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[GPT2Config, int], float]) -> list[float]:
+    """Have gradients of so many rows measured as these seconds. Returns: for how long each was measured."""
+    durations = []
 
     def measured(
-        shape: GPT2Config, rows: int, machine: Machine, _: SoftmaxSampler | None, seconds_of_measuring: float
+        shape: GPT2Config, rows: int, machine: Machine, _: SoftmaxSampler | None, duration: float
     ) -> StepTime:
-        assert seconds_of_measuring > 0
+        durations.append(duration)
         return StepTime(rows, seconds(shape, rows), UPDATE)
 
     for module in (budget, step_time):
         monkeypatch.setattr(module, "measure_step_time", measured)
+    return durations
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +69,28 @@ def test_more_minutes_never_make_a_smaller_model_and_fill_their_time() -> None:
     assert sizes[0] < sizes[-1]
     for plan, minutes in zip(plans, (1, 10, 100, 1000), strict=True):
         assert plan.steps * plan.seconds_per_step == pytest.approx(60 * minutes, rel=0.05)
+
+
+@pytest.mark.parametrize(("minutes", "duration"), [(None, 1.5), (4, 1.5), (100, 6), (600, 15)])
+def test_the_machine_is_measured_for_longer_before_a_longer_run(
+    minutes: float | None, duration: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durations = pretend(monkeypatch, lambda shape, rows: 1.0)
+    request = PlanRequest(None, 50) if minutes is None else PlanRequest(60 * minutes, None)
+    make_plan(request, CORPUS, MACHINE)
+    assert durations
+    assert set(durations) == {duration}
+
+
+def test_the_smallest_model_needs_less_than_a_gigabyte_of_free_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    request = PlanRequest(60, None, n_layer=2, n_embd=128)
+    monkeypatch.setattr(Machine, "free_memory", property(lambda _: 1.0e9))
+    assert make_plan(request, CORPUS, MACHINE).memory > 1.2e9  # with what the process holds by then
+    monkeypatch.setattr(Machine, "free_memory", property(lambda _: 0.7e9))
+    with pytest.raises(match=r"needs 0\.8 GB of free memory and 0\.7 GB are free"):
+        make_plan(request, CORPUS, MACHINE)
 
 
 def test_a_small_corpus_shortens_the_run() -> None:
