@@ -40,7 +40,7 @@ class Terminal:
     def type(self, keys: str) -> None:
         os.write(self.screen, keys.encode())
 
-    def wait_for(self, text: str, seconds: float = 20) -> str:
+    def wait_for(self, text: str, seconds: float = 60) -> str:
         """All that was shown since the last wait up to this text, without colours and cursor movements."""
         deadline = time.monotonic() + seconds
         while text not in (new := ESCAPES.sub("", self.raw)[self.seen :]):
@@ -69,7 +69,7 @@ class Terminal:
 
     def leave(self) -> int:
         self.type(CTRL_D)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def close(self) -> None:
         self.process.kill()

@@ -99,8 +99,9 @@ def test_all_of_several_samples_compile(trained: Completer) -> None:
 
 
 def test_a_weak_model_writes_something_before_its_tokens_are_spent(trained: Completer) -> None:
-    texts = [written(trained, "import os\n", Decoding(max_new_tokens=40, seed=seed))[0] for seed in range(8)]
-    assert sum(bool(text.strip()) for text in texts) >= 6
+    prompt = "def area(width, height):\n"  # which cannot be the end
+    texts = [written(trained, prompt, Decoding(max_new_tokens=40, seed=seed))[0] for seed in range(8)]
+    assert sum(text.strip() not in ("", "pass") for text in texts) >= 6
 
 
 def test_the_same_seed_writes_the_same_text_whatever_is_taken_back(trained: Completer) -> None:
@@ -111,8 +112,8 @@ def test_the_same_seed_writes_the_same_text_whatever_is_taken_back(trained: Comp
 def test_a_prompt_that_is_no_python_is_refused_and_left_to_the_caller(trained: Completer) -> None:
     with pytest.raises(NotPythonError):
         trained.start("x = = 1\n", Decoding())
-    shown, _ = written(trained, "x = = 1\n", Decoding(valid=False, max_new_tokens=20, seed=1))
-    assert shown
+    unjudged = [Decoding(valid=False, max_new_tokens=20, seed=seed) for seed in range(4)]
+    assert any(written(trained, "x = = 1\n", decoding)[0] for decoding in unjudged)
 
 
 def test_no_more_passes_than_tokens_where_nothing_is_taken_back(trained: Completer) -> None:
@@ -126,7 +127,8 @@ def test_the_log_probability_is_that_of_the_tokens_that_stayed(trained: Complete
     read = len(samples[0].ids)
     for _ in trained.write(samples, decoding):
         pass
-    ids = samples[0].ids
+    # the token that ends a text has a probability too, and no place in the text
+    ids = [*samples[0].ids, *(trained.vocabulary.end_ids if samples[0].ended else ())]
     expected = 0.0
     for place in range(read, len(ids)):
         cache = trained.model.new_cache(1, place)

@@ -70,7 +70,7 @@ def continue_request(prompt: str) -> dict[str, Any]:
 
 def test_continue_gets_a_stream_whose_pieces_have_content(client: httpx2.Client) -> None:
     snippets = "# Path: other.py\n# def f():\n#     pass\n# Path: this.py\n"
-    prompt = f"{snippets}import os\n\n\ndef walk(path):\n    return "
+    prompt = f"{snippets}import os\n\n\ndef walk(path):\n    x = "
     answer = client.post(
         "/completion", json=continue_request(prompt), headers={"authorization": "Bearer undefined"}
     )

@@ -187,10 +187,10 @@ def test_who_asks_gets_different_choices(editor: Editor) -> None:
 
 
 def test_without_being_asked_it_writes_one_statement(editor: Editor) -> None:
-    editor.open("import os\n\n\ndef walk(path):\n    return ")
-    (item,) = editor.complete(4, 11)
-    assert is_complete(f"import os\n\n\ndef walk(path):\n    return {item['insertText']}\n", 0)
-    assert editor.complete(4, 11) == [item], "the same place, the same text"
+    editor.open("import os\n\n\ndef walk(path):\n    x = ")
+    (item,) = editor.complete(4, 8)
+    assert is_complete(f"import os\n\n\ndef walk(path):\n    x = {item['insertText']}\n", 0)
+    assert editor.complete(4, 8) == [item], "the same place, the same text"
 
 
 def test_what_the_editors_own_list_proposes_is_continued(editor: Editor) -> None:
@@ -212,24 +212,24 @@ def test_changed_piece_by_piece_a_document_is_as_if_it_had_been_opened_so(
         after = 5 + 2 * wide
         editor.change(
             {"range": part((0, 5 + wide), (0, after)), "text": "é"},
-            {"range": part((2, 0), (2, 0)), "text": "\ndef walk(path):\n    return 1\n"},
-            {"range": part((4, 11), (99, 0)), "text": ""},
+            {"range": part((2, 0), (2, 0)), "text": "\ndef walk(path):\n    x = 1\n"},
+            {"range": part((4, 8), (99, 0)), "text": ""},
         )
-        (changed,) = editor.complete(4, 11)
-        editor.open("x = '😀é'\r\ny = 1\n\ndef walk(path):\n    return ", "untitled:two")
-        assert editor.complete(4, 11, uri="untitled:two") == [changed]
-        editor.change({"text": "import os\n\n\ndef walk(path):\n    return "})
+        (changed,) = editor.complete(4, 8)
+        editor.open("x = '😀é'\r\ny = 1\n\ndef walk(path):\n    x = ", "untitled:two")
+        assert editor.complete(4, 8, uri="untitled:two") == [changed]
+        editor.change({"text": "import os\n\n\ndef walk(path):\n    x = "})
         assert editor.complete(7, 3)[0]["range"] == part((7, 3), (7, 3))
 
 
 def test_only_what_is_open_is_read(editor: Editor, tmp_path: Path) -> None:
     file = tmp_path / "there.py"
-    file.write_text("import os\n\n\ndef walk(path):\n    return ", encoding="utf-8")
-    assert editor.complete(4, 11, INVOKED, file.as_uri()) == []
+    file.write_text("import os\n\n\ndef walk(path):\n    x = ", encoding="utf-8")
+    assert editor.complete(4, 8, INVOKED, file.as_uri()) == []
     editor.open(file.read_text(encoding="utf-8"), file.as_uri())
-    assert editor.complete(4, 11, INVOKED, file.as_uri())
+    assert editor.complete(4, 8, INVOKED, file.as_uri())
     editor.say("textDocument/didClose", textDocument={"uri": file.as_uri()})
-    assert editor.complete(4, 11, INVOKED, file.as_uri()) == []
+    assert editor.complete(4, 8, INVOKED, file.as_uri()) == []
 
 
 def test_half_a_surrogate_pair_and_other_languages_harm_nothing(editor: Editor) -> None:

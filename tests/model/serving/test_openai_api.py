@@ -133,18 +133,33 @@ def test_ranks_are_said_at_the_end_of_a_stream(client: openai.OpenAI) -> None:
     assert chunks[-3:] == [chunk for chunk in chunks if chunk.choices[0].finish_reason]
 
 
-def test_a_stop_string_ends_the_text_before_it(client: openai.OpenAI) -> None:
-    whole = ask(client, "import os\nx = ", valid=False, max_tokens=40).choices[0].text
+@pytest.fixture
+def unjudged(client: openai.OpenAI) -> dict[str, Any]:
+    """A question after which the model writes more than some characters."""
+    for seed in range(1, 20):
+        options: dict[str, Any] = {
+            "prompt": "import os\nx = ",
+            "valid": False,
+            "max_tokens": 40,
+            "seed": seed,
+        }
+        if len(ask(client, **options).choices[0].text.strip()) > 8:
+            return options
+    raise AssertionError("this model writes nothing")
+
+
+def test_a_stop_string_ends_the_text_before_it(client: openai.OpenAI, unjudged: dict[str, Any]) -> None:
+    whole = ask(client, **unjudged).choices[0].text
     word = whole.strip()[2:5]
-    cut = ask(client, "import os\nx = ", valid=False, max_tokens=40, stop=[word, "never"]).choices[0]
+    cut = ask(client, **unjudged, stop=[word, "never"]).choices[0]
     assert cut.text == whole[: whole.index(word)]
     assert cut.finish_reason == "stop"
 
 
-def test_of_a_stop_string_nothing_is_streamed(client: openai.OpenAI) -> None:
-    whole = ask(client, "import os\nx = ", valid=False, max_tokens=40).choices[0].text
+def test_of_a_stop_string_nothing_is_streamed(client: openai.OpenAI, unjudged: dict[str, Any]) -> None:
+    whole = ask(client, **unjudged).choices[0].text
     word = whole.strip()[1:8]
-    chunks = list(ask(client, "import os\nx = ", valid=False, max_tokens=40, stop=word, stream=True))
+    chunks = list(ask(client, **unjudged, stop=word, stream=True))
     assert "".join(chunk.choices[0].text for chunk in chunks) == whole[: whole.index(word)]
 
 
@@ -169,8 +184,8 @@ def test_the_log_probabilities_lead_through_the_text(client: openai.OpenAI) -> N
     assert all(list(top.values()) == sorted(top.values(), reverse=True) for top in found.top_logprobs)
 
 
-def test_streamed_tokens_join_to_the_streamed_text(client: openai.OpenAI) -> None:
-    chunks = [chunk.choices[0] for chunk in ask(client, logprobs=0, valid=False, stream=True)]
+def test_streamed_tokens_join_to_the_streamed_text(client: openai.OpenAI, unjudged: dict[str, Any]) -> None:
+    chunks = [chunk.choices[0] for chunk in ask(client, **unjudged, logprobs=0, stream=True)]
     pieces = [chunk for chunk in chunks if chunk.finish_reason is None]
     tokens = [token for piece in pieces for token in piece.logprobs.tokens]
     text = "".join(piece.text for piece in pieces)
@@ -180,10 +195,11 @@ def test_streamed_tokens_join_to_the_streamed_text(client: openai.OpenAI) -> Non
 
 
 def test_at_temperature_zero_each_token_is_the_likeliest(client: openai.OpenAI) -> None:
-    options = {"temperature": 0, "logprobs": 1, "valid": False, "loop_penalty": 0, "max_tokens": 12}
+    options = {"temperature": 0, "logprobs": 1, "valid": False, "loop_penalty": 0, "max_tokens": 13}
     [choice] = ask(client, "import asyncio\n", **options).choices
     found = choice.logprobs
-    assert found.token_logprobs == [next(iter(top.values())) for top in found.top_logprobs]
+    likeliest = [next(iter(top.values())) for top in found.top_logprobs]
+    assert found.token_logprobs[1:] == likeliest[1:]  # the first begins with the end of the prompt
 
 
 def test_what_the_judge_refused_is_said_where_it_would_have_stood(client: openai.OpenAI) -> None:

@@ -432,10 +432,10 @@ def test_an_unfinished_text_is_no_error(page: Page, server: PageStandIn) -> None
 @needs_browser
 def test_a_busy_server_is_asked_again_when_it_says(page: Page, server: PageStandIn) -> None:
     server.may_fail = True
-    busy = Answer(status=503, headers={"Retry-After": "1"}, error="the queue is full")
+    busy = Answer(status=503, headers={"Retry-After": "3"}, error="the queue is full")
     server.answers = [busy, Answer([*tokens("\n        pass"), last()])]
     page.click("#continue")
-    says(page, "#summary", "Trying again in 1 s")
+    says(page, "#summary", "Trying again in 3 s")
     ends_with(page, "pass")
     assert len(server.completions) == 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,19 @@ def write(page: Page, button: str = "#continue") -> None:
     page.wait_for_selector(VERDICT)
 
 
+def write_at_length(page: Page) -> str:
+    """What the model writes with the first seed with which it writes more than some tokens."""
+    before = text_of(page)
+    for seed in range(3, 12):
+        page.fill("#seed", str(seed))
+        write(page)
+        written = text_of(page).removeprefix(before)
+        if len(written) > 20 and len("".join(marks(page)).strip()) > 0.8 * len(written.strip()):
+            return written
+        page.locator("#text").press("Control+z")
+    raise AssertionError("this model writes hardly anything")
+
+
 def marks(page: Page) -> list[str]:
     """The text of each token that the page shows, line ends aside."""
     found: dict[str, str] = {}
@@ -57,10 +71,8 @@ def marks(page: Page) -> list[str]:
 def test_a_completion_compiles_and_every_character_of_it_belongs_to_a_token(page: Page) -> None:
     assert re.search(r"M parameters · context of \d+ tokens", page.inner_text("#facts"))
     before = text_of(page)
-    page.fill("#seed", "3")
-    write(page)
-    written = text_of(page).removeprefix(before)
-    assert text_of(page).startswith(before) and len(written) > 20
+    written = write_at_length(page)
+    assert text_of(page).startswith(before)
     assert page.inner_text("#verdict") == "It compiles."
     shown = "".join(marks(page))
     # what ends a text so that it compiles was drawn from no distribution: it may have no token
@@ -73,7 +85,8 @@ def test_a_completion_compiles_and_every_character_of_it_belongs_to_a_token(page
 
 
 def test_a_token_has_five_alternatives_of_which_one_can_be_taken(page: Page) -> None:
-    write(page)
+    write_at_length(page)
+    page.check("input[value=off]")  # the likeliest of all tokens may be one after which nothing compiles
     box = page.locator("#layer [data-mark]").nth(2).bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 2, box["y"] + box["height"] / 2)
@@ -165,6 +178,7 @@ def test_a_server_that_dies_while_it_writes_is_named(browser: Browser, model_fol
         page.wait_for_selector(VERDICT)
         before = text_of(page)
         page.fill("#length", "512")
+        server.process.send_signal(signal.SIGSTOP)  # it would be done with a short text before it dies
         page.click("#continue")
         page.wait_for_selector("#stop:visible")
         server.process.kill()

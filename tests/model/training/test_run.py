@@ -6,7 +6,9 @@ import json
 import math
 import shutil
 import signal
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +25,7 @@ from small_run import MACHINE, make_run, run_of, stop_at
 from training.checkpoint import CheckpointError, checkpoints
 from training.monitor import Milestones
 from training.plan import Plan, plan_from_record, plan_record
-from training.run import Interrupt
+from training.run import Interrupt, Run
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -225,18 +227,39 @@ def test_a_later_ctrl_c_ends_at_once(
 # By the clock
 
 
+def run_by_a_steady_clock(monkeypatch: pytest.MonkeyPatch, *given: Any, **choices: Any) -> Run:
+    """A run whose steps take 10 ms each, and all else no time, on a machine of any speed."""
+    now = 0.0
+    clock = SimpleNamespace(perf_counter=lambda: now, monotonic=time.monotonic)
+    monkeypatch.setattr("training.run.time", clock)
+    run = make_run(*given, **choices)
+    make_step = run.trainer.step
+
+    def step() -> torch.Tensor:
+        nonlocal now
+        now += 0.01
+        return make_step()
+
+    monkeypatch.setattr(run.trainer, "step", step)
+    return run
+
+
 def test_a_plan_that_the_clock_changes_is_said_once(
-    tmp_path: Path, tokenizer: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = make_run(tmp_path / "GPyT", tokenizer, steps=10, seconds=1.0)
+    run = run_by_a_steady_clock(monkeypatch, tmp_path / "GPyT", tokenizer, steps=10, seconds=1.0)
     run.train()
     assert capsys.readouterr().err.count("steps are faster than planned: about") == 1
 
 
-def test_a_run_by_the_clock_ends_on_time(tmp_path: Path, tokenizer: Path) -> None:
-    run = make_run(tmp_path / "GPyT", tokenizer, steps=10, seconds=2.0)  # planned: far too few
+def test_a_run_by_the_clock_ends_on_time(
+    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "GPyT"
+    run = run_by_a_steady_clock(monkeypatch, folder, tokenizer, steps=10, seconds=2.0)  # far too few steps
     ending = run.train()
-    assert ending.seconds == pytest.approx(2.0, rel=0.25)
+    assert ending.seconds == pytest.approx(2.0, rel=0.02)
+    assert run.schedule.step == pytest.approx(200, rel=0.02)
     assert run.schedule.progress == pytest.approx(1.0)
 
 
