@@ -44,11 +44,12 @@ class VocabularyChoice:
 #                                  entries   2,048    4,096    8,192
 #   2 layers, 128 wide, 167 CPU seconds       1.348    1.323    1.334
 #   2 layers, 192 wide, 282 CPU seconds       1.307    1.286    1.306
-# When every step compared all of them, 2,048 were better for half an hour, by 1.3, 1.4 and 0.3 % after 3, 10
-# and 30 minutes. All rows but the first are extrapolations, and so is the pre-tokenizer there.
+#   4 layers, 256 wide, 7,200 (on a larger corpus)     0.892    0.875 (after 7,020)
+# So 8,192 become better somewhere between 5 and 120 minutes of one core: by a line through both differences
+# after 20. Two slower cores need half an hour for as much. The rows beyond are extrapolations.
 # To measure: benchmarks/pretokenizer_choice.py.
 TABLE = (
-    VocabularyChoice(600, 30e6, 4096, "cl100k"),
+    VocabularyChoice(30, 3e6, 4096, "cl100k"),
     VocabularyChoice(6000, 60e6, 8192, "cl100k"),
     VocabularyChoice(60_000, 200e6, 16384, "cl100k"),
     VocabularyChoice(float("inf"), float("inf"), 32768, "cl100k"),

@@ -15,6 +15,11 @@ def test_the_default_budget_gets_what_learns_most_in_minutes() -> None:
     assert (choose(PLENTY, 4).vocab_size, choose(PLENTY, 4).pretokenizer) == (4096, "cl100k")
 
 
+def test_two_hours_get_what_was_better_in_two_hours() -> None:
+    assert choose(PLENTY, 120) == choose(PLENTY, 4, parameters=5.4e6)
+    assert (choose(PLENTY, 120).vocab_size, choose(PLENTY, 120).pretokenizer) == (8192, "cl100k")
+
+
 def test_more_compute_never_gets_fewer_entries() -> None:
     for smaller, larger in itertools.pairwise(TABLE):
         assert smaller.minutes < larger.minutes and smaller.parameters < larger.parameters
