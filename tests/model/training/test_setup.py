@@ -9,7 +9,9 @@ from pathlib import Path
 
 from project import PROJECT
 
-MODEL_FOLDER = "--n-layer 2 --n-head 2 --n-embd 64 --block-size 128 --steps 60 --device cpu".split()
+# The options of the fixture `model_folder`.
+SHAPE = "--n-layer 2 --n-head 2 --n-embd 64 --block-size 128".split()
+MODEL_FOLDER = [*SHAPE, *"--steps 60 --device cpu --dtype float32".split()]
 
 
 def test_up_to_date_is_said_without_loading_torch(
