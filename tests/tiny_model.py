@@ -57,11 +57,10 @@ def greedy_ids(folder: Path, context: list[int], new_tokens: int, **options: Any
     return ids
 
 
-def close_calls(folder: Path, context: list[int], written: list[int], within: float = 0.05) -> int:
+def close_calls(folder: Path, context: list[int], written: list[int]) -> int:
     """How many of these ids are not those that transformers finds likeliest at their places.
 
-    Checks that it finds the others as likely but for `within` of a logit: another engine rounds in another
-    way.
+    Checks that it finds the others as likely but for 0.05 of a logit: another engine rounds in another way.
     """
     import torch
     from transformers import GPT2LMHeadModel
@@ -70,7 +69,7 @@ def close_calls(folder: Path, context: list[int], written: list[int], within: fl
     with torch.no_grad():
         logits = model(torch.tensor([context + written])).logits[0, len(context) - 1 : -1]
     short_of = logits.max(-1).values - logits[range(len(written)), written]
-    assert float(short_of.max()) < within, (context, written, short_of.tolist())
+    assert float(short_of.max()) < 0.05, (context, written, short_of.tolist())
     return int((short_of > 0).sum())
 
 
