@@ -45,6 +45,7 @@ from training.progress import say
 from training.setup import RunContext, Start, build_run, find_start, load_dataset, plan_run
 
 if TYPE_CHECKING:
+    from gpt2.device import Machine
     from training.base_model import BaseModel
 
 
@@ -141,6 +142,7 @@ def train(context: RunContext, started: float) -> int:
     from gpt2.operations import compile_passes
     from training.report import print_summary, write_report
 
+    context = replace(context, machine=settled_machine(context))
     options, base, machine = context.options, context.base, context.machine
     if machine.device.type == "cpu":
         with loading():
@@ -159,6 +161,18 @@ def train(context: RunContext, started: float) -> int:
     if context.ranks.is_main:
         print_summary(options.output, figures, time.perf_counter() - started)
     return DONE
+
+
+def settled_machine(context: RunContext) -> Machine:
+    """The machine in the precision of the first process, which keeps to that of the run it resumes.
+
+    Each process has measured which precision is faster, and where two are equally fast the answers differ.
+    """
+    machine, plan = context.machine, (context.start.unfinished or {}).get("plan", {})
+    if context.options.dtype != "auto":
+        return machine
+    precision = plan["precision"] if plan.get("device") == "cpu" else machine.precision
+    return machine.in_precision(context.ranks.broadcast(precision))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import re
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,12 +86,24 @@ class Machine:
         """The device and the precision, for people: "2 CPU threads, bfloat16"."""
         import torch
 
-        precision = str(self.dtype).removeprefix("torch.")
         if self.device.type == "cpu":
-            return f"{self.threads} CPU thread{'s' * (self.threads > 1)}, {precision}"
+            return f"{self.threads} CPU thread{'s' * (self.threads > 1)}, {self.precision}"
         if self.device.type == "cuda":
-            return f"{torch.cuda.get_device_name(self.device)}, {precision}"
-        return f"{self.device.type}, {precision}"
+            return f"{torch.cuda.get_device_name(self.device)}, {self.precision}"
+        return f"{self.device.type}, {self.precision}"
+
+    @property
+    def precision(self) -> str:
+        """The name of the data type, as --dtype takes it."""
+        return str(self.dtype).removeprefix("torch.")
+
+    def in_precision(self, precision: str) -> Machine:
+        """The same machine in a precision that was chosen before or elsewhere, if its CPU has that."""
+        if self.device.type != "cpu" or (precision == "bfloat16" and not has_bfloat16()):
+            return self
+        import torch
+
+        return replace(self, dtype=getattr(torch, precision))
 
     @property
     def free_memory(self) -> int:
@@ -192,6 +204,13 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     return torch.float16 if torch.cuda.get_device_capability(device) >= (7, 0) else torch.float32
 
 
+def has_bfloat16() -> bool:
+    """Whether this processor has instructions for it: AVX512-BF16 or AMX."""
+    import torch
+
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 # The product that tells: rows of hidden states, the width of a small model, its MLP.
 PROBE = (2048, 256, 1024)
 PROBES = 5
@@ -205,7 +224,7 @@ def multiplies_bfloat16_faster() -> bool:
     """
     import torch
 
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # AVX512-BF16 or AMX
+    if not has_bfloat16():
         return False
     rows, inputs, outputs = PROBE
     seconds: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}

@@ -329,6 +329,8 @@ def plan_record(plan: Plan, machine: Machine) -> dict[str, Any]:
         "parameters": plan.shape.parameters,
         **record,
         "machine": machine.name,
+        "device": machine.device.type,
+        "precision": machine.precision,
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt2.device import fastest_dtype, has_gpu, multiplies_bfloat16_faster
+from gpt2.device import Machine, fastest_dtype, has_gpu, multiplies_bfloat16_faster
 from project import PROJECT
 
 
@@ -63,6 +63,23 @@ def test_a_processor_without_the_instructions_is_not_tried(monkeypatch: pytest.M
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False, raising=False)
     monkeypatch.delattr(torch, "mm")
     assert fastest_dtype(torch.device("cpu")) == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "has_bfloat16", "expected"),
+    [
+        ("cpu", "bfloat16", True, torch.bfloat16),
+        ("cpu", "bfloat16", False, torch.float32),
+        ("cpu", "float32", False, torch.float32),
+        ("cuda", "bfloat16", True, torch.float32),
+    ],
+)
+def test_a_precision_chosen_elsewhere_is_taken_where_the_processor_has_it(
+    device: str, precision: str, has_bfloat16: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has_bfloat16, raising=False)
+    machine = Machine(torch.device(device), torch.float32, 1)
+    assert machine.in_precision(precision).dtype == expected
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library has no mallopt")

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+
+from gpt2.device import Machine
+from gpt2.distributed import ALONE
+from pretrained.provenance import RunFingerprint
 from project import PROJECT
+from train import settled_machine
+from training.options import TrainOptions, add_options
+from training.setup import RunContext, Start
 
 # The options of the fixture `model_folder`.
 SHAPE = "--n-layer 2 --n-head 2 --n-embd 64 --block-size 128".split()
@@ -35,3 +45,25 @@ def test_up_to_date_is_said_without_loading_torch(
     )
     assert result.stdout.startswith(f"up to date: {model_folder} (60 steps")
     assert result.stdout.splitlines()[-1].strip() == "0"
+
+
+@pytest.mark.parametrize(
+    ("asked", "plan", "expected"),
+    [
+        ("auto", None, torch.float32),
+        ("auto", {"device": "cpu", "precision": "bfloat16"}, torch.bfloat16),
+        ("auto", {"device": "cuda", "precision": "bfloat16"}, torch.float32),
+        ("auto", {}, torch.float32),  # of a version that did not record it
+        ("float32", {"device": "cpu", "precision": "bfloat16"}, torch.float32),
+    ],
+)
+def test_a_resumed_run_keeps_its_precision_whatever_is_measured_now(
+    asked: str, plan: dict[str, str] | None, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False)
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    options = TrainOptions(**vars(parser.parse_args(["--dtype", asked])))
+    start = Start(RunFingerprint({}, {}, {}), None if plan is None else {"plan": plan})
+    measured = Machine(torch.device("cpu"), torch.float32, 1)
+    assert settled_machine(RunContext(options, start, None, measured, ALONE)).dtype == expected
