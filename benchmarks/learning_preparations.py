@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from data_loading import batches
 from data_loading.batches import FillInTheMiddle, FimIds
-from data_loading.document_choice import surprises
+from data_loading.document_choice import CELLS, blocks, cells, surprises
 from gpt2 import initial_weights
 from gpt2 import network as gpt2
 from gpt2.operations import Candidates
@@ -25,9 +26,10 @@ from training import optimizers, schedule
 from training.plan import LENGTH_WARMUP
 
 if TYPE_CHECKING:
-    from data_loading.token_file import TokenDataset
+    from data_loading.token_file import Ids, TokenDataset, TokenSplit
 
 STEP_TOKENS = 2048
+PRIOR = 10.0  # pairs of the whole corpus that are added to each token's in the own files
 LONGEST_WAVE = [10_000.0]  # of sinusoids, over 2 pi (Vaswani et al. 2017); a list, because a choice sets it
 LIKENESS = [1.0]  # correlation of the keys' first weights with the queries'
 FIM_IDS = FimIds(prefix=2, suffix=3, middle=4)  # the ids that every tokenizer of the project gives them
@@ -54,6 +56,7 @@ class Preparation:
     length_warmup: float = LENGTH_WARMUP
     fim: FillInTheMiddle | None = None
     inner: int | None = None  # width of the MLP
+    own: NDArray[np.int64] | None = None  # documents of the repository that the model is for
 
 
 def context(made_of: Preparation, value: float) -> None:
@@ -96,6 +99,81 @@ def keep_by_difficulty(made_of: Preparation, low: float, high: float) -> None:
     order = np.argsort(surprises(train, everything, dataset.vocab_size), kind="stable")
     place = np.cumsum(train.lengths[order]) / train.size
     made_of.dataset = replace(dataset, train=train.keep(np.sort(order[(place > low) & (place <= high)])))
+
+
+def own(made_of: Preparation, value: float) -> None:
+    """The model is for one repository, the value-th by size from 0: every second file of it is scored.
+
+    The others are learnt from, with as many documents of other repositories as the run has time for.
+    """
+    dataset, train = made_of.dataset, made_of.dataset.train
+    sizes = np.bincount(train.repository, weights=np.diff(train.offsets))
+    mine = np.flatnonzero(train.repository == np.argsort(-sizes, kind="stable")[int(value)])
+    made_of.dataset = replace(dataset, held_out=documents_of(train, mine[1::2]))
+    made_of.own = mine[::2]
+    draw_others(made_of, np.flatnonzero(train.repository != train.repository[mine[0]]))
+
+
+def closest(made_of: Preparation, value: float) -> None:
+    """After own: draw the others from this share of the tokens, the documents most like the own files.
+
+    Source: Moore and Lewis 2010, "Intelligent Selection of Language Model Training Data", with pairs.
+    """
+    dataset, mine = made_of.dataset, made_of.own
+    if mine is None:
+        raise ValueError("the choice closest comes after own")
+    train = replace(dataset.train, kept=None)
+    others = np.flatnonzero(train.repository != train.repository[mine[0]])
+    order = others[np.argsort(-likeness_to(mine, others, train, dataset.vocab_size), kind="stable")]
+    within = np.cumsum(train.lengths[order]) <= value * train.lengths[others].sum()
+    made_of.dataset = replace(dataset, train=train)
+    draw_others(made_of, order[within])
+
+
+def draw_others(made_of: Preparation, others: NDArray[np.int64]) -> None:
+    """Learn from the own files, each once, and from as many of these documents as there is time for."""
+    train, mine = made_of.dataset.train, made_of.own
+    assert mine is not None
+    drawn = np.random.default_rng(made_of.seed).permutation(others)
+    room = made_of.tokens - train.lengths[mine].sum()
+    drawn = drawn[: int(np.searchsorted(np.cumsum(train.lengths[drawn]), room)) + 1]
+    made_of.dataset = replace(made_of.dataset, train=train.keep(np.sort(np.concatenate([mine, drawn]))))
+
+
+def likeness_to(
+    mine: NDArray[np.int64], others: NDArray[np.int64], train: TokenSplit, vocab_size: int
+) -> NDArray[np.float64]:
+    """(D,): nats a token by which the pairs of `mine` predict each of `others` better than all pairs do."""
+    counted: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    for documents in (others, mine):
+        pairs, single = np.zeros(CELLS, np.int64), np.zeros(vocab_size, np.int64)
+        for _, tokens in blocks(train, documents):
+            np.add.at(pairs, cells(tokens, vocab_size), 1)
+            single += np.bincount(tokens[:-1], minlength=vocab_size)
+        counted.append((pairs, single))
+    (pairs, single), (own_pairs, own_single) = counted
+    found = np.empty(len(others))
+    for block, tokens in blocks(train, others):
+        places = cells(tokens, vocab_size)
+        usual = pairs[places] / single[tokens[:-1]]
+        here = (own_pairs[places] + PRIOR * usual) / (own_single[tokens[:-1]] + PRIOR)
+        lengths = train.lengths[others[block]]
+        found[block] = np.add.reduceat(np.log(here / usual), np.cumsum(lengths) - lengths) / lengths
+    return found
+
+
+def documents_of(split: TokenSplit, places: NDArray[np.int64]) -> TokenSplit:
+    """These documents as a split of their own."""
+    spans = [split.tokens[int(split.offsets[n]) : int(split.offsets[n + 1])] for n in places]
+    return replace(
+        split,
+        tokens=cast("Ids", np.concatenate(spans)),
+        offsets=np.concatenate([[0], np.cumsum([len(span) for span in spans])]),
+        text_bytes=split.text_bytes[places],
+        repository=split.repository[places],
+        paths_from=[split.paths[n] for n in places],
+        origin=None,
+    )
 
 
 def easy_first(made_of: Preparation, value: float) -> None:
@@ -233,6 +311,6 @@ PREPARING: dict[str, Callable[[Preparation, float], None]] = {
     for choice in (
         *(context, rows, epochs, fim, seed, warm_up, decay, std, rounds, polar, unshuffled_rows, z_loss),
         *(longest_wave, likeness, drawn, length_warmup, short_length),
-        *(inner, hardest, easiest, easy_first),
+        *(inner, hardest, easiest, easy_first, own, closest),
     )
 } | {name.lower().replace("_", "-"): constant_of_heads(name, what) for name, what in HEADS.items()}
