@@ -121,7 +121,7 @@ def run_variant(options: argparse.Namespace, variant: str) -> Trained:
     torch.compiler.set_stance("force_eager")  # a short run is over before a compiler is
     choices = parse_variant(variant)
     made_of = Preparation(corpus(options), context=512, tokens=options.steps * STEP_TOKENS)
-    for name, value in choices.items():
+    for name, value in sorted(choices.items(), key=lambda choice: choice[0] != "seed"):  # others draw by it
         if name in PREPARING:
             PREPARING[name](made_of, value)
     dataset, context = made_of.dataset, made_of.context
@@ -179,10 +179,13 @@ def short_texts(model: GPT2, dataset: TokenDataset, excerpts: list[Excerpt]) -> 
 
 
 def kept_in(options: argparse.Namespace) -> Path:
-    """The file of the finished variants with this data, tokenizer, shape, length and sample."""
-    dataset = corpus(options)
+    """The file of the finished variants with this data, tokenizer, shape, length, sample and precision."""
+    from gpt2.device import find_machine
+
+    dataset, machine = corpus(options), find_machine(options.device, options.dtype, options.threads)
     shape = "x".join(map(str, options.shape))
     names = [dataset.data_sha256[:8], dataset.tokenizer_sha256[:8], shape, options.steps, options.held_out_kb]
+    names += [machine.device.type, machine.precision]
     if options.teacher is not None:
         names.append(sha256((options.teacher / "model.safetensors").read_bytes()).hexdigest()[:8])
     work: Path = options.work

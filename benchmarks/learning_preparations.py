@@ -18,7 +18,8 @@ from torch import Tensor
 
 from data_loading import batches
 from data_loading.batches import FillInTheMiddle, FimIds
-from data_loading.document_choice import CELLS, blocks, cells, surprises
+from data_loading.document_choice import choose_documents, surprises
+from data_loading.document_choice import likeness as likeness_to
 from gpt2 import initial_weights
 from gpt2 import network as gpt2
 from gpt2.operations import Candidates
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from data_loading.token_file import Ids, TokenDataset, TokenSplit
 
 STEP_TOKENS = 2048
-PRIOR = 10.0  # pairs of the whole corpus that are added to each token's in the own files
 LONGEST_WAVE = [10_000.0]  # of sinusoids, over 2 pi (Vaswani et al. 2017); a list, because a choice sets it
 LIKENESS = [1.0]  # correlation of the keys' first weights with the queries'
 FIM_IDS = FimIds(prefix=2, suffix=3, middle=4)  # the ids that every tokenizer of the project gives them
@@ -114,6 +114,13 @@ def own(made_of: Preparation, value: float) -> None:
     draw_others(made_of, np.flatnonzero(train.repository != train.repository[mine[0]]))
 
 
+def own_times(made_of: Preparation, value: float) -> None:
+    """After own, before closest: read the own files so many times."""
+    if made_of.own is None:
+        raise ValueError("the choice own-times comes after own")
+    made_of.own = np.tile(made_of.own, int(value))
+
+
 def closest(made_of: Preparation, value: float) -> None:
     """After own: draw the others from this share of the tokens, the documents most like the own files.
 
@@ -124,42 +131,32 @@ def closest(made_of: Preparation, value: float) -> None:
         raise ValueError("the choice closest comes after own")
     train = replace(dataset.train, kept=None)
     others = np.flatnonzero(train.repository != train.repository[mine[0]])
-    order = others[np.argsort(-likeness_to(mine, others, train, dataset.vocab_size), kind="stable")]
+    order = others[np.argsort(-likeness_to(train, mine, others, dataset.vocab_size), kind="stable")]
     within = np.cumsum(train.lengths[order]) <= value * train.lengths[others].sum()
     made_of.dataset = replace(dataset, train=train)
     draw_others(made_of, order[within])
 
 
+def like(made_of: Preparation, _: float) -> None:
+    """After own: choose as train.py --like does."""
+    if made_of.own is None:
+        raise ValueError("the choice like comes after own")
+    train = made_of.dataset.train
+    name = train.repositories[train.repository[made_of.own[0]]]
+    hidden = np.setdiff1d(np.flatnonzero(train.repository == train.repository[made_of.own[0]]), made_of.own)
+    seen = replace(train, kept=np.setdiff1d(np.arange(len(train.text_bytes)), hidden))
+    made_of.dataset = replace(made_of.dataset, train=seen)
+    made_of.dataset = choose_documents(made_of.dataset, made_of.tokens, made_of.seed, [name])
+
+
 def draw_others(made_of: Preparation, others: NDArray[np.int64]) -> None:
-    """Learn from the own files, each once, and from as many of these documents as there is time for."""
+    """Learn from the own files and from as many of these documents as there is time for."""
     train, mine = made_of.dataset.train, made_of.own
     assert mine is not None
     drawn = np.random.default_rng(made_of.seed).permutation(others)
     room = made_of.tokens - train.lengths[mine].sum()
     drawn = drawn[: int(np.searchsorted(np.cumsum(train.lengths[drawn]), room)) + 1]
     made_of.dataset = replace(made_of.dataset, train=train.keep(np.sort(np.concatenate([mine, drawn]))))
-
-
-def likeness_to(
-    mine: NDArray[np.int64], others: NDArray[np.int64], train: TokenSplit, vocab_size: int
-) -> NDArray[np.float64]:
-    """(D,): nats a token by which the pairs of `mine` predict each of `others` better than all pairs do."""
-    counted: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
-    for documents in (others, mine):
-        pairs, single = np.zeros(CELLS, np.int64), np.zeros(vocab_size, np.int64)
-        for _, tokens in blocks(train, documents):
-            np.add.at(pairs, cells(tokens, vocab_size), 1)
-            single += np.bincount(tokens[:-1], minlength=vocab_size)
-        counted.append((pairs, single))
-    (pairs, single), (own_pairs, own_single) = counted
-    found = np.empty(len(others))
-    for block, tokens in blocks(train, others):
-        places = cells(tokens, vocab_size)
-        usual = pairs[places] / single[tokens[:-1]]
-        here = (own_pairs[places] + PRIOR * usual) / (own_single[tokens[:-1]] + PRIOR)
-        lengths = train.lengths[others[block]]
-        found[block] = np.add.reduceat(np.log(here / usual), np.cumsum(lengths) - lengths) / lengths
-    return found
 
 
 def documents_of(split: TokenSplit, places: NDArray[np.int64]) -> TokenSplit:
@@ -311,6 +308,6 @@ PREPARING: dict[str, Callable[[Preparation, float], None]] = {
     for choice in (
         *(context, rows, epochs, fim, seed, warm_up, decay, std, rounds, polar, unshuffled_rows, z_loss),
         *(longest_wave, likeness, drawn, length_warmup, short_length),
-        *(inner, hardest, easiest, easy_first, own, closest),
+        *(inner, hardest, easiest, easy_first, own, own_times, closest, like),
     )
 } | {name.lower().replace("_", "-"): constant_of_heads(name, what) for name, what in HEADS.items()}

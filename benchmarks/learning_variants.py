@@ -359,6 +359,9 @@ ADAPTING: dict[str, Callable[[Trial, float], None]] = {
 }
 
 
+COMPARING_ALL = {"teacher", "unlearnt-starts", "z-loss"}  # of the vocabulary
+
+
 def parse_variant(text: str) -> dict[str, float]:
     """ "momentum=0.9+normuon" -> {"momentum": 0.9, "normuon": 1.0}; "base" -> {}. Raises ValueError."""
     choices: dict[str, float] = {}
@@ -369,4 +372,6 @@ def parse_variant(text: str) -> dict[str, float]:
         choices[name] = float(value or 1)
         if not math.isfinite(choices[name]):
             raise ValueError(f"{part} is not a number")
+    if "sampled" in choices and (without := COMPARING_ALL & set(choices)):
+        raise ValueError(f"{min(without)} compares all entries, so it does not go with sampled")
     return choices

@@ -7,7 +7,8 @@
     python model/train.py --init-from GPyT --data mine.txt --output mine    # train it further on your files
     torchrun --standalone --nproc-per-node 2 model/train.py --minutes 30
 
-Ctrl-C, a crash or a power cut costs at most the last half minute: the same command continues the run. GPyT/
+Ctrl-C, a crash or a power cut costs what came after the last checkpoint, half a minute or, with a large
+model, fifty times what saving it takes: the same command continues the run. GPyT/
 holds an ordinary GPT-2 (config.json, model.safetensors, the tokenizer), provenance.json with everything that
 went into it, a model card, training_log.jsonl and loss.png. Its weights are those that did best on held-out
 files. With sources.index the prompt can name the files that the model copies from.
@@ -25,11 +26,12 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gpt2.device import find_machine, has_gpu, keep_freed_memory, limit_spinning
+from gpt2.device import find_machine, has_bfloat16, has_gpu, keep_freed_memory, limit_spinning
 from gpt2.distributed import (
     ALONE,
     init_ranks,
     is_distributed,
+    is_first,
     is_first_of_machine,
     silence_other_ranks,
 )
@@ -100,14 +102,19 @@ def checked(options: TrainOptions) -> tuple[TrainOptions, BaseModel | None]:
 def run_with_others(options: TrainOptions, started: float) -> int:
     """The same as one of several processes, perhaps on several machines: the first decides for all.
 
-    What a process cannot find on its machine is said by the first, before any of them works.
+    What a process cannot find on its machine is said by the first, before any of them works. A device has to
+    be there for the processes to meet, so one that lacks its own says so itself.
     """
     problem, base = "", None
     try:
         options, base = checked(options)
     except UserError as error:
         problem = str(error)
-    machine = find_machine(options.device, options.dtype, options.threads)
+    try:
+        machine = find_machine(options.device, options.dtype, options.threads)
+    except UserError as error:
+        say_for_itself(error)
+        raise
     ranks = init_ranks(machine.device)
     if problems := ranks.gather_problems(problem):
         if ranks.is_main:
@@ -126,15 +133,20 @@ def run_with_others(options: TrainOptions, started: float) -> int:
                 f"the processes lost contact ({str(error).splitlines()[0]}): the same command continues from"
                 f" the last checkpoint, with any number of processes: {options.output.absolute()}"
             )
-            if not ranks.is_main and is_first_of_machine():  # the machine of the first may be what was lost
-                print(f"error on {platform.node()}: {what}", file=sys.__stderr__, flush=True)
+            if is_first_of_machine():  # the machine of the first may be what was lost
+                say_for_itself(what)
             raise UserError(what) from error
         except UserError as error:
-            if not ranks.is_main:  # the first will only say that contact was lost
-                print(f"error on {platform.node()}: {error}", file=sys.__stderr__, flush=True)
+            say_for_itself(error)  # the first will only say that contact was lost
             raise
     ranks.destroy()
     return code
+
+
+def say_for_itself(problem: UserError | str) -> None:
+    """Print what stops this process, unless it is the first, whose errors are printed anyway."""
+    if not is_first():
+        print(f"error on {platform.node()}: {problem}", file=sys.__stderr__, flush=True)
 
 
 def train(context: RunContext, started: float) -> int:
@@ -167,12 +179,16 @@ def settled_machine(context: RunContext) -> Machine:
     """The machine in the precision of the first process, which keeps to that of the run it resumes.
 
     Each process has measured which precision is faster, and where two are equally fast the answers differ.
+    A processor without bfloat16 among them decides for all.
     """
     machine, plan = context.machine, (context.start.unfinished or {}).get("plan", {})
-    if context.options.dtype != "auto":
+    if context.options.dtype != "auto" or machine.device.type != "cpu":
         return machine
-    precision = plan["precision"] if plan.get("device") == "cpu" else machine.precision
-    return machine.in_precision(context.ranks.broadcast(precision))
+    precision = context.ranks.broadcast(
+        plan["precision"] if plan.get("device") == "cpu" else machine.precision
+    )
+    [lacking] = context.ranks.all_reduce_list([precision == "bfloat16" and not has_bfloat16()])
+    return machine.in_precision("float32" if lacking else precision)
 
 
 if __name__ == "__main__":

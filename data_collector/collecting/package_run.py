@@ -106,6 +106,10 @@ def read_wishes(options: PackageOptions) -> Wishes:
     wishes = Wishes()
     for name in options.names:
         wishes.add(name)
+    for file in options.files:
+        # pip runs in a process of its own, whose standard input is another one
+        if file.exists() and not file.resolve().is_file():
+            raise UserError(f"the requirements cannot be read: {file} is no file: write them into one first")
     if options.files:
         pip = Pip(options.files)
         try:

@@ -34,6 +34,7 @@ from attribution.index import (
     gram_hashes,
     open_index,
 )
+from model_cli import printable
 from pretrained.provenance import read_provenance
 
 if TYPE_CHECKING:
@@ -343,6 +344,4 @@ def in_words(copy: Copy, prompt: str, completion: str) -> str:
 def name(source: Source) -> str:
     """A file as people cite it."""
     commit = f", commit {source.commit[:12]}" if source.commit else ""
-    named = f"{source.repo}, {source.path}{commit}, {source.license or 'licence unknown'}"
-    # a stranger's words, without anything that a terminal would obey
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in named)
+    return printable(f"{source.repo}, {source.path}{commit}, {source.license or 'licence unknown'}")

@@ -216,6 +216,7 @@ def write_index(split: TokenSplit, path: Path, record: dict[str, Any]) -> bool:
     record: what the header says beside the documents. Needs 300 MB of memory, the names, and a sixteenth of
     a byte per token; in passing also 0.25 bytes of disk per token.
     """
+    split = split.once
     described, parts = describe_split(split)
     header = {"format": FORMAT, **record, **described}
     line = json.dumps(header, ensure_ascii=False).encode() + b"\n"

@@ -16,9 +16,9 @@ Source: Bavarian et al. 2022, "Efficient training of language models to fill in 
 Sequence length warmup: early steps mostly learn from short rows of many places, later ones from whole rows.
 A step of four rows of 512 tokens sees four files; as many tokens in rows of 64 see 32, and what a network
 learns first, which names and words follow each other, takes no long context. Some steps are whole from the
-beginning, because later positions are learnt in whole rows alone. With the same tokens a run ends 3 % lower
-in bits per byte than one of whole rows, 4 % lower on short texts, and its steps are a fifth quicker
-(benchmarks/LOG.md).
+beginning, because later positions are learnt in whole rows alone. With the same tokens a run ends 1.5
+to 2.9 % lower in bits per byte than one of whole rows, 3 to 5 % lower on short texts, and its steps are a
+fifth quicker (benchmarks/LOG.md).
 Source of the idea: Li et al. 2022, "The Stability-Efficiency Dilemma"; Pouransari et al. 2024, "Dataset
 Decomposition".
 """

@@ -1,24 +1,30 @@
-"""Which documents a short run learns from: those with the most that is new.
+"""Which documents a short run learns from: those with the most that is new, or those most like one's own.
 
 A run of minutes has no time for its whole corpus, so some text stays unread anyway. What teaches least is
 text in which each token follows from the one before: tables, generated classes, the same call in all its
 variants. Left out are the documents that the corpus' own pairs of tokens predict best, 0.3 of the tokens at
-most. With as many steps eight comparisons ended between 0.4 % higher and 3.3 % lower, on average 0.9 % lower;
-to leave out what is hardest loses 2.3 % (benchmarks/LOG.md). Of a large corpus 17 million tokens, or what the
-run reads and half as much again, are drawn first, and these alone are compared: 67 million at most. A run
-that would need more draws from all.
-Source of the idea: Moore and Lewis 2010, "Intelligent Selection of Language Model Training Data"; Marion et
-al. 2023, "When Less is More", on pruning by perplexity.
+most. Five pairs of runs with as many steps, scored eight times, ended between 0.4 % higher and 3.3 % lower,
+on average 0.9 % lower; to leave out what is hardest loses 2.3 % (benchmarks/LOG.md). Of a large corpus 17
+million tokens, or one and a half times what the run reads, are drawn first, and these alone are compared: 67
+million at most. A run that would need more draws from all.
+Source of the idea: Marion et al. 2023, "When Less is More", on pruning by perplexity.
+
+A model for some repositories of the corpus reads these first of all, and of the others those documents that
+their pairs predict better than those of all do.
+Source: Moore and Lewis 2010, "Intelligent Selection of Language Model Training Data", with pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from model_cli import UserError
 
 if TYPE_CHECKING:
     from data_loading.token_file import TokenDataset, TokenSplit
@@ -27,18 +33,29 @@ MOST_LEFT_OUT = 0.3  # of the tokens among which is chosen
 SPARE = 1.1  # times the planned tokens: the machine may turn out faster, and documents begin anew then
 LEAST_COMPARED = 1 << 24  # tokens of a large corpus: what is common shows, and it takes two seconds
 MOST_COMPARED = 1 << 26  # tokens: eight seconds. Runs that read more were not measured
+# Measured on three packages of 83, half of whose files were held out (benchmarks/LOG.md): up to four passes
+# over the own files teach more than other text does, and a run of nothing else learns too little.
+OWN_SHARE = 0.5  # of the run's tokens
+MOST_TIMES = 4
+CLOSEST = 0.12  # of the other repositories' tokens that are drawn from at least
+SMOOTHING = 10.0  # pairs of the whole corpus that are added to each token's in the own files
+NAMES_SHOWN = 5
 BLOCK = 1 << 20  # tokens at a time
 CELL_BITS = 24
 CELLS = 1 << CELL_BITS  # of the table of pairs, 64 MB: with 4,096 entries each pair has its own
 SPREADING = np.uint64(0x9E3779B97F4A7C15)  # Knuth's multiplicative hash: 2^64 over the golden ratio
 
 
-def choose_documents(dataset: TokenDataset, tokens: int, seed: int) -> TokenDataset:
+def choose_documents(dataset: TokenDataset, tokens: int, seed: int, like: Sequence[str] = ()) -> TokenDataset:
     """The dataset with the documents for a run of so many tokens; as it is if there is time for all of them.
 
-    Of a large corpus these are documents drawn by the seed, again without those that teach least.
+    Of a large corpus these are documents drawn by the seed, again without those that teach least. like:
+    patterns of names, for a model of these repositories. Raises: UserError if there are none of such a name.
     """
     split, wanted = dataset.train, int(SPARE * tokens)
+    if like:
+        mine = own_documents(dataset, like)
+        return dataset if wanted >= split.size else choose_like(dataset, mine, wanted, seed)
     compared = min(split.size, max(LEAST_COMPARED, int(wanted / (1 - MOST_LEFT_OUT))))
     if wanted >= split.size or compared > MOST_COMPARED:
         return dataset
@@ -51,6 +68,71 @@ def choose_documents(dataset: TokenDataset, tokens: int, seed: int) -> TokenData
     return replace(dataset, train=split.keep(chosen))
 
 
+def choose_like(dataset: TokenDataset, mine: NDArray[np.int64], wanted: int, seed: int) -> TokenDataset:
+    """The dataset with these documents, some times over, and of the others those that are most like them.
+
+    They are half of the run's tokens at most, unless they are more by themselves.
+    """
+    split, random = dataset.train, np.random.default_rng([seed, wanted])
+    times = OWN_SHARE * wanted / split.lengths[mine].sum()
+    mine = np.tile(mine, max(1, min(MOST_TIMES, round(times))))
+    others = random.permutation(np.setdiff1d(np.arange(len(split.lengths)), mine))
+    others = np.sort(others[: int(np.searchsorted(np.cumsum(split.lengths[others]), MOST_COMPARED)) + 1])
+    closest_first = others[np.argsort(-likeness(split, mine, others, dataset.vocab_size), kind="stable")]
+    room = max(0, wanted - int(split.lengths[mine].sum()))
+    reach = max(room, CLOSEST * split.lengths[others].sum())
+    near = closest_first[: int(np.searchsorted(np.cumsum(split.lengths[closest_first]), reach)) + 1]
+    drawn = random.permutation(near)
+    drawn = drawn[: int(np.searchsorted(np.cumsum(split.lengths[drawn]), room)) + 1]
+    return replace(dataset, train=split.keep(np.sort(np.concatenate([mine, drawn]))))
+
+
+def describe_choice(split: TokenSplit, like: Sequence[str] | None) -> str:
+    """What was left out of a split and why, for the plan."""
+    left_out = f"without {split.left_out:,} of {len(split.text_bytes):,} files: there is no time for all, and"
+    if not like or split.kept is None:
+        return f"{left_out} these teach least (--all-documents: any)"
+    times = int(np.bincount(split.kept).max())
+    own = f", whose files are read {times} times" if times > 1 else ""
+    return f"{left_out} these are least like {' '.join(like)}{own}"
+
+
+def own_documents(dataset: TokenDataset, patterns: Sequence[str]) -> NDArray[np.int64]:
+    """The documents to learn from whose repository has such a name. Raises: UserError if there are none."""
+    split = dataset.train
+    chosen = [n for n, name in enumerate(split.repositories) if matches(name, patterns)]
+    mine = np.flatnonzero(np.isin(split.of_kept(split.repository), chosen))
+    if len(mine):
+        return mine
+    asked = " ".join(patterns)
+    if held_out := [name for name in dataset.held_out.repositories if matches(name, patterns)]:
+        raise UserError(f"--like {asked}: all of it is held out, to measure on: {', '.join(held_out)}")
+    some = ", ".join(split.repositories[:NAMES_SHOWN])
+    raise UserError(f"no repository has such a name: --like {asked}: data.txt has {some}, ...")
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def likeness(
+    split: TokenSplit, mine: NDArray[np.int64], others: NDArray[np.int64], vocab_size: int
+) -> NDArray[np.float64]:
+    """(D,): nats a token by which the pairs of `mine` predict each of `others` better than theirs do.
+
+    To four digits, as in `surprises`.
+    """
+    theirs = PairCounts(split, others, vocab_size)
+    own = PairCounts(split, mine, vocab_size)
+    found = np.empty(len(others))
+    for block, tokens in blocks(split, others):
+        usual = theirs.likelihoods(tokens)
+        places, before = cells(tokens, vocab_size), tokens[:-1]
+        here = (own.pairs[places] + SMOOTHING * usual) / (own.single[before] + SMOOTHING)
+        found[block] = means(np.log(here / usual), split.lengths[others[block]])
+    return found.round(4)
+
+
 def surprises(split: TokenSplit, documents: NDArray[np.int64], vocab_size: int) -> NDArray[np.float64]:
     """(D,): nats a token of each of these documents, after the token before it.
 
@@ -58,19 +140,38 @@ def surprises(split: TokenSplit, documents: NDArray[np.int64], vocab_size: int) 
     document that repeats itself is easy too. To four digits: another processor's rounding must not choose
     other documents.
     """
-    pairs = np.zeros(CELLS, np.uint32)
-    single = np.zeros(vocab_size, np.int64)
-    for _, tokens in blocks(split, documents):
-        np.add.at(pairs, cells(tokens, vocab_size), 1)
-        single += np.bincount(tokens[:-1], minlength=vocab_size)
-    chance = (single + 1) / (single.sum() + vocab_size)
+    counts = PairCounts(split, documents, vocab_size)
     found = np.empty(len(documents))
     for block, tokens in blocks(split, documents):
-        others = pairs[cells(tokens, vocab_size)] - 1.0
-        likelihood = np.minimum(1, (others + chance[tokens[1:]]) / single[tokens[:-1]])
-        lengths = split.lengths[documents[block]]
-        found[block] = np.add.reduceat(-np.log(likelihood), np.cumsum(lengths) - lengths) / lengths
+        found[block] = means(-np.log(counts.likelihoods(tokens)), split.lengths[documents[block]])
     return found.round(4)
+
+
+class PairCounts:
+    """How often each pair of tokens stands in some documents."""
+
+    def __init__(self, split: TokenSplit, documents: NDArray[np.int64], vocab_size: int) -> None:
+        self.pairs = np.zeros(CELLS, np.uint32)  # by `cells`
+        self.single = np.zeros(vocab_size, np.int64)  # of the first tokens of the pairs
+        for _, tokens in blocks(split, documents):
+            np.add.at(self.pairs, cells(tokens, vocab_size), 1)
+            self.single += np.bincount(tokens[:-1], minlength=vocab_size)
+        self.chance = (self.single + 1) / (self.single.sum() + vocab_size)
+
+    def likelihoods(self, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(N - 1,): of each of these documents' tokens (N,) after the one before, by the other documents.
+
+        One occurrence of each pair does not count, as it is the document's own.
+        """
+        others = self.pairs[cells(tokens, len(self.single))] - 1.0
+        found: NDArray[np.float64] = (others + self.chance[tokens[1:]]) / self.single[tokens[:-1]]
+        return np.minimum(1, found)
+
+
+def means(values: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(D,): the mean of each document's values; they lie one after the other."""
+    sums: NDArray[np.float64] = np.add.reduceat(values, np.cumsum(lengths) - lengths)
+    return sums / lengths
 
 
 def blocks(split: TokenSplit, documents: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.int64]]]:

@@ -112,7 +112,8 @@ class TokenSplit:
     paths_from: Path | Sequence[str]  # the paths of the documents, or the JSON file that lists them
     origin: NDArray[np.int32] | None = None  # (D,) index into origins
     origins: Sequence[tuple[str, str]] = ()  # commit and licence, "" if unknown
-    kept: NDArray[np.int64] | None = None  # the documents to learn from, if these are not all
+    # The documents to learn from, if these are not all. One that stands here twice is read twice an epoch.
+    kept: NDArray[np.int64] | None = None
 
     @cached_property
     def paths(self) -> Sequence[str]:
@@ -129,10 +130,15 @@ class TokenSplit:
         """What a column (D,) says of the documents to learn from."""
         return column if self.kept is None else column[self.kept]
 
+    @cached_property
+    def once(self) -> TokenSplit:
+        """The same with each document to learn from once."""
+        return self if self.kept is None else replace(self, kept=np.unique(self.kept))
+
     @property
     def left_out(self) -> int:
         """How many documents are not learnt from."""
-        return len(self.text_bytes) - len(self.lengths)
+        return len(self.text_bytes) - len(self.once.lengths)
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:

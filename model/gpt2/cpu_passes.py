@@ -67,7 +67,7 @@ def folder_of_compiled(function: Any) -> Path | None:
 
 
 def is_compiled(function: Any) -> bool:
-    """Whether it is compiled on disk; if for another processor, numba compiles it once more."""
+    """Whether it is compiled on disk; if for another processor or precision, numba compiles it once more."""
     folder = folder_of_compiled(function)
     names = f"{Path(function.py_func.__code__.co_filename).stem}.{function.py_func.__name__}-*.nbi"
     return folder is not None and any(folder.glob(names))

@@ -28,10 +28,13 @@ DEVICES = Path("/dev")
 # first that fits. Source: NVIDIA's data sheets, without sparsity. Other devices get no MFU in the log.
 PEAKS = {
     "B200": 2250e12,
+    "GH200": 989e12,
     "H200": 989e12,
     "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
     "H100": 989e12,
     "L40S": 362e12,
+    "L40": 181e12,
     "L4": 121e12,
     "A100": 312e12,
     "RTX 4090": 165e12,
@@ -98,9 +101,7 @@ class Machine:
         return str(self.dtype).removeprefix("torch.")
 
     def in_precision(self, precision: str) -> Machine:
-        """The same machine in a precision that was chosen before or elsewhere, if its CPU has that."""
-        if self.device.type != "cpu" or (precision == "bfloat16" and not has_bfloat16()):
-            return self
+        """The same machine in another precision, by its name."""
         import torch
 
         return replace(self, dtype=getattr(torch, precision))
@@ -132,7 +133,7 @@ class Machine:
         if self.device.type != "cuda" or self.dtype == torch.float32:
             return None
         name = torch.cuda.get_device_name(self.device)
-        return next((peak for part, peak in PEAKS.items() if part in name), None)
+        return next((peak for part, peak in PEAKS.items() if re.search(rf"\b{part}\b", name)), None)
 
     @property
     def compiles(self) -> bool:
@@ -208,7 +209,9 @@ def has_bfloat16() -> bool:
     """Whether this processor has instructions for it: AVX512-BF16 or AMX."""
     import torch
 
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    # Apple's builds of torch have no oneDNN, and not this operation either.
+    with_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(with_onednn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 # The product that tells: rows of hidden states, the width of a small model, its MLP.

@@ -39,6 +39,11 @@ def local_world_size() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
+def is_first() -> bool:
+    """Whether this process is the one that prints and writes for all."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def is_first_of_machine() -> bool:
     """Whether this process is the first of its run on this machine."""
     return int(os.environ.get("LOCAL_RANK", "0")) == 0
@@ -46,7 +51,7 @@ def is_first_of_machine() -> bool:
 
 def silence_other_ranks() -> None:
     """Let rank 0 print for all; a traceback of another rank still reaches sys.__stderr__."""
-    if int(os.environ.get("RANK", "0")) > 0:
+    if not is_first():
         sys.stdout = sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 

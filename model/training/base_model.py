@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model_cli import UserError
+from model_cli import UserError, plural
 from pretrained.load import check_weights, find_weight_files, load_tensors, read_config, read_special_ids
 from pretrained.provenance import read_provenance, sha256_of_files
 from pretrained.save import SpecialIds
-from training.progress import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,7 +148,7 @@ def describe_continuation(base: BaseModel, plan: Plan, dataset: TokenDataset) ->
         )
     if left_out:
         lines.append(
-            f"  held out {counted(left_out, 'file')} that the base model held out"
+            f"  held out {plural(left_out, 'file')} that the base model held out"
             f" {'is' if left_out == 1 else 'are'} held out here too"
         )
     elif not base.knows_held_out:

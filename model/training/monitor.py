@@ -58,21 +58,24 @@ class Best:
     step: int
 
 
+# Progress is a sum of many parts: 0.6 may be 0.5999...
+ROUNDING = 1e-9
+
+
 class Milestones:
     """Shares of a run at which something is due, each of them once."""
 
-    def __init__(self, shares: Iterable[float], tolerance: float = 0.0) -> None:
+    def __init__(self, shares: Iterable[float]) -> None:
         self.shares = tuple(shares)
-        self.tolerance = tolerance  # progress is a sum of many parts: 0.6 may be 0.5999...
         self.ahead = list(self.shares)
 
     def start(self, progress: float) -> None:
         """Leave out what is over at this share of the run."""
-        self.ahead = [share for share in self.shares if share > progress + 1e-9]
+        self.ahead = [share for share in self.shares if share > progress + ROUNDING]
 
     def reached(self, progress: float) -> float | None:
         """The next share if the run has come to it, else None."""
-        if not self.ahead or progress < self.ahead[0] - self.tolerance:
+        if not self.ahead or progress < self.ahead[0] - ROUNDING:
             return None
         return self.ahead.pop(0)
 

@@ -37,8 +37,8 @@ INITIAL_LOSS_SCALE = 65536.0
 GROWTH, BACKOFF, GROWTH_INTERVAL = 2.0, 0.5, 2000
 
 
-# From this ratio of the sides on the iteration on the product of a matrix with itself takes fewer operations:
-# a round costs two products of the small side and two of the whole matrix otherwise, and four of the small.
+# From this ratio of the sides on, iterating on X @ X.mT costs fewer operations: a round takes four products
+# of the small side, where iterating on X takes one of the small side and two of the whole matrix.
 WIDE = 2
 
 
@@ -89,8 +89,16 @@ class Muon(torch.optim.Optimizer):
 
     found_inf: Tensor | None = None
 
-    def __init__(self, weights: Iterable[nn.Parameter], dtype: torch.dtype, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self,
+        weights: Iterable[nn.Parameter],
+        dtype: torch.dtype,
+        ranks: Ranks = ALONE,
+        fused: Iterable[nn.Parameter] = (),
+    ) -> None:
+        """fused: those of the weights that hold q, k and v side by side."""
         self.compute_dtype = dtype
+        self.fused = {id(weight) for weight in fused}
         self.ranks = ranks
         super().__init__(weights, {"lr": MUON_LEARNING_RATE, "momentum": MUON_MOMENTUM})
 
@@ -99,7 +107,8 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             by_shape: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
             for weight in group["params"]:
-                updates = _matrices(full_tensor(self._update(weight, group)))
+                update = full_tensor(self._update(weight, group))
+                updates = torch.chunk(update, 3, dim=1) if id(weight) in self.fused else (update,)
                 rows, columns = updates[0].shape
                 parts = torch.split(local_tensor(weight), columns, dim=1)
                 for part, its_update in zip(parts, updates, strict=True):
@@ -145,20 +154,19 @@ class Muon(torch.optim.Optimizer):
         return weight.grad.lerp(momentum, group["momentum"])
 
 
-def _matrices(weight: Tensor) -> tuple[Tensor, ...]:
-    """(C, 3C) -> the views of q, k and v; any other matrix -> itself."""
-    rows, columns = weight.shape
-    return torch.split(weight, rows, dim=1) if columns == 3 * rows else (weight,)
-
-
 def build_optimizers(
     model: nn.Module, dtype: torch.dtype, ranks: Ranks = ALONE
 ) -> tuple[Muon, torch.optim.AdamW]:
     """Muon over the matrices of the blocks, AdamW over everything else."""
-    matrices = [weight for name, weight in model.named_parameters() if ".h." in name and weight.dim() == 2]
-    others = [weight for name, weight in model.named_parameters() if ".h." not in name or weight.dim() < 2]
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    fused: list[nn.Parameter] = []
+    for name, weight in model.named_parameters():
+        (matrices if ".h." in name and weight.dim() == 2 else others).append(weight)
+        if name.endswith("c_attn.weight"):
+            fused.append(weight)
     adamw = torch.optim.AdamW(others, lr=ADAMW_LEARNING_RATE, betas=ADAMW_BETAS, weight_decay=0.0, fused=True)
-    return Muon(matrices, dtype, ranks), adamw
+    return Muon(matrices, dtype, ranks, fused), adamw
 
 
 class LossScale:

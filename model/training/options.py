@@ -51,6 +51,7 @@ class TrainOptions:
     fim_rate: float | None
     full_softmax: bool
     all_documents: bool
+    like: list[str] | None  # names of repositories, as fnmatch takes them
     report_to: str
     device: str
     dtype: str
@@ -81,6 +82,7 @@ class TrainOptions:
             # False is None, as in the records of before there were these options
             "full_softmax": self.full_softmax or None,
             "all_documents": self.all_documents or None,
+            "like": self.like,
         }
 
 
@@ -139,6 +141,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     learning.add_argument("--all-documents", action="store_true",
                           help="draw from all documents even if there is no time for all of them "
                           "(default: leave out those that the others predict best)")  # fmt: skip
+    learning.add_argument("--like", nargs="+", metavar="NAME",
+                          help="repositories of the data that the model is for, as local/work or 'local/*': "
+                          "learn from all their files, and of others from those most like them")  # fmt: skip
     learning.add_argument("--report-to", choices=["none", "tensorboard"], default="none",
                           help="also write the log in the format of this program")  # fmt: skip
     machine = parser.add_argument_group("machine")
@@ -202,6 +207,9 @@ def check_options(options: TrainOptions) -> None:
                 f"the tokenizer has no {name}: {tokenizer}: run: python preprocess/tokenizer.py -t"
             )
     _check_shape(options)
+    if options.like and (options.all_documents or options.init_from):
+        other = "--all-documents" if options.all_documents else "--init-from"
+        raise UserError(f"--like chooses what a new model learns from: leave it or {other} out")
     if options.report_to == "tensorboard" and find_spec("tensorboard") is None:
         raise UserError("--report-to tensorboard needs a package: run: pip install tensorboard")
     if options.fsdp and not is_distributed():

@@ -61,7 +61,7 @@ MOST_EPOCHS = 16
 
 PROCESS_MEMORY = 1.2 * GIGABYTE  # Python, torch, and what counting the pairs of a corpus leaves
 SETUP_MEMORY = 0.55 * GIGABYTE  # of that what comes after the plan, so that it has to be free
-ACTIVATION_BYTES = 36  # per token, layer and channel in 2-byte precision: measured, benchmarks/LOG.md
+ACTIVATIONS = 18  # numbers kept per token, layer and channel: measured in bfloat16
 MEMORY_SHARE = 0.7  # of what is free; the rest stays with the user's other programs
 
 # Source: Muennighoff et al. 2023, "Scaling data-constrained language models", equation 5: R*_D.
@@ -168,7 +168,10 @@ def make_plan(
             request.seconds * _speed(corpus, machine, ranks, measured) if request.leaves_shape_open else 0.0
         )
         shape = _choose_shape(
-            request, corpus, lambda preset: flops / preset.flops_per_token / preset.parameters
+            request,
+            corpus,
+            lambda preset: flops / preset.flops_per_token / preset.parameters,
+            lambda preset: memory.fits(preset, 1),
         )
         rows = _rows(request, shape, BATCH_TOKENS_AT, ranks)
         micro_rows = memory.micro_rows(shape, _share(rows, ranks))
@@ -214,9 +217,12 @@ def _within_epochs(plan: Plan, corpus: Corpus, most_epochs: int) -> Plan:
 
 
 def _choose_shape(
-    request: PlanRequest, corpus: Corpus, tokens_per_parameter: Callable[[GPT2Config], float]
+    request: PlanRequest,
+    corpus: Corpus,
+    tokens_per_parameter: Callable[[GPT2Config], float],
+    fits: Callable[[GPT2Config], bool] = lambda _: True,
 ) -> GPT2Config:
-    """The shape asked for, or the largest preset for which the budget and the corpus suffice."""
+    """The shape asked for, or the largest preset that fits and for which budget and corpus suffice."""
     if request.base is not None:
         return replace(
             request.base, block_size=_context(request.block_size or request.base.block_size, corpus)
@@ -224,8 +230,9 @@ def _choose_shape(
     chosen = _preset(PRESETS[REFERENCE[0]], corpus)
     if request.leaves_shape_open:
         chosen = _preset(PRESETS[0], corpus)
-        for preset in (_preset(numbers, corpus) for numbers in PRESETS):
-            if tokens_per_parameter(preset) >= TOKENS_PER_PARAMETER:
+        for preset in (_preset(numbers, corpus) for numbers in PRESETS[1:]):
+            most = request.most_epochs * corpus.tokens / preset.parameters
+            if min(tokens_per_parameter(preset), most) >= TOKENS_PER_PARAMETER and fits(preset):
                 chosen = preset
     elif request.parameters is not None:
         chosen = _nearest(request.parameters, corpus)
@@ -297,8 +304,12 @@ class MemoryBudget:
         """Bytes still to be taken: weights, gradients, moments, and activations of micro_rows sequences."""
         weights = 18 * shape.parameters / self.divided  # weight, gradient, two moments, half of it to compute
         tokens = micro_rows * shape.block_size
-        activations = ACTIVATION_BYTES * 2 * tokens * shape.n_embd * shape.n_layer / 2
-        return SETUP_MEMORY + weights + activations
+        numbers = ACTIVATIONS * tokens * shape.n_embd * shape.n_layer
+        return SETUP_MEMORY + weights + self.machine.dtype.itemsize * numbers
+
+    def fits(self, shape: GPT2Config, micro_rows: int) -> bool:
+        """Whether that is free, with something left for other programs."""
+        return self.needed(shape, micro_rows) <= MEMORY_SHARE * self.machine.free_memory
 
     def shown(self, shape: GPT2Config, micro_rows: int) -> float:
         """Bytes of the process, or on a GPU of its part there."""
@@ -309,7 +320,7 @@ class MemoryBudget:
         """As many rows at a time as fit the memory: a divisor of rows. Raises UserError if one does not."""
         free = self.machine.free_memory
         for parts in range(1, rows + 1):
-            if rows % parts == 0 and self.needed(shape, rows // parts) <= MEMORY_SHARE * free:
+            if rows % parts == 0 and self.fits(shape, rows // parts):
                 return rows // parts
         wanted = self.needed(shape, 1) / MEMORY_SHARE
         raise UserError(

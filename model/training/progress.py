@@ -133,7 +133,7 @@ class Progress:
 
     def show_sample(self, text: str) -> None:
         """Print a few lines that the model wrote, with a mark in front."""
-        self.say("\n".join(f"  | {line}" for line in printable(text).split("\n")))
+        self.say("\n".join(f"  | {line}" for line in without_controls(text).split("\n")))
 
     def close(self) -> None:
         if self.bar is not None:
@@ -157,7 +157,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def printable(text: str) -> str:
+def without_controls(text: str) -> str:
     """The text without control characters, which a terminal would obey."""
     return "".join(
         character if character in "\n\t" or character.isprintable() else "\N{REPLACEMENT CHARACTER}"
@@ -175,11 +175,6 @@ def fit(figures: list[str], columns: int) -> str:
         longer = f"{line}  {figure}" if line else figure
         line = longer if len(longer) <= columns else line
     return line
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """counted(1, "file") -> "1 file", counted(2000, "file") -> "2,000 files"."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def clock(seconds: float) -> str:

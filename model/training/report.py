@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from attribution.index import INDEX, SPAN, remove_sources, write_sources
 from gpt2.device import peak_memory
-from model_cli import prompt_command
+from model_cli import plural, prompt_command
 from training.plan import plan_record
-from training.progress import clock, counted, printable
+from training.progress import clock, without_controls
 
 if TYPE_CHECKING:
     from data_loading.token_file import TokenSplit
@@ -44,7 +44,7 @@ def write_report(
         "tokens": trainer.tokens,
         "text_bytes": round(trainer.tokens * train.bytes_per_token),
         "epochs": round(trainer.tokens / trainer.rows.size, 4),
-        "documents": len(train.lengths),
+        "documents": len(train.once.lengths),
         "documents_left_out": train.left_out,
         "seconds": round(run.elapsed, 1),
         "skipped_steps": int(trainer.skipped),
@@ -108,20 +108,28 @@ def _measure(run: Run) -> dict[str, Any]:
 
 def _corpus(run: Run) -> dict[str, Any]:
     """What the model card says of the data, and the newest sample of what the model writes."""
-    train = run.dataset.train
+    train = run.dataset.train.once
     samples = [row["sample"] for row in run.log.rows if "sample" in row]
     names = f" `{INDEX}` knows which file each copied run of {SPAN} tokens comes from."
     return {
         "documents": len(train.lengths),
         "megabytes": train.size_bytes / 1e6,
         "repositories": len(set(train.of_kept(train.repository).tolist())),
-        "chosen": f" ({train.left_out:,} others were left out)" if train.left_out else "",
+        "chosen": _left_out(train.left_out, run.folder.fingerprint.options.get("like")),
         "held_out_documents": len(run.dataset.held_out.text_bytes),
         "dataset": Path(run.folder.fingerprint.data.get("path", "data.txt")).stem,
         "licences": _licences(train),
         "written": _written(samples[-1]) if samples else "",
         "sources": names if (run.folder.path / INDEX).is_file() else "",
     }
+
+
+def _left_out(count: int, like: list[str] | None) -> str:
+    """What the card says of files of the corpus that the model did not learn from."""
+    if not count:
+        return ""
+    why = f", those least like {', '.join(f'`{name}`' for name in like)}," if like else ""
+    return f" ({count:,} others{why} were left out)"
 
 
 def _licences(train: TokenSplit) -> str:
@@ -143,7 +151,7 @@ def _licences(train: TokenSplit) -> str:
 def _written(sample: str) -> str:
     """A sample of what the model writes, in a fence longer than any in it."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", sample)), default=0))
-    return f"\nIts last sample during training:\n\n{fence}python\n{printable(sample)}\n{fence}\n"
+    return f"\nIts last sample during training:\n\n{fence}python\n{without_controls(sample)}\n{fence}\n"
 
 
 def _picture(run: Run, figures: dict[str, Any]) -> bytes:
@@ -161,7 +169,7 @@ def _sample_in_words(figures: dict[str, Any]) -> str:
     files, repositories = figures["held_out_files"], figures["held_out_repositories"]
     share = f", at most {figures['held_out_largest_share']:.0%} from one" if repositories > 1 else ""
     return (
-        f"{counted(files, 'file')} of {counted(repositories, 'repository', 'repositories')},"
+        f"{plural(files, 'file')} of {plural(repositories, 'repository', 'repositories')},"
         f" {figures['held_out_bytes'] / 1e3:,.0f} kB{share}"
     )
 
@@ -169,7 +177,7 @@ def _sample_in_words(figures: dict[str, Any]) -> str:
 def beside_forecast(off_by: float) -> str:
     """How a model compares with a forecast that is off by so much: 0.031 -> "3.1% too high"."""
     if abs(off_by) < 0.0005:
-        return "and so it is"
+        return "as measured"
     high = off_by > 0
     return f"{abs(off_by):.1%} too {'high' if high else 'low'}: the model is {'better' if high else 'worse'}"
 
@@ -177,7 +185,7 @@ def beside_forecast(off_by: float) -> str:
 def print_summary(folder: Path, figures: dict[str, Any], seconds: float) -> None:
     """Print the figures of a finished run; seconds: in all, encoding and measuring included."""
     tokens, epochs, steps = figures["tokens"], figures["epochs"], figures["step"]
-    print(f"trained on {tokens:,} tokens ({epochs:.2f} epochs) in {counted(steps, 'step')}")
+    print(f"trained on {tokens:,} tokens ({epochs:.2f} epochs) in {plural(steps, 'step')}")
     if "held_out_bits_per_byte" in figures:
         print(
             f"held out: {figures['held_out_bits_per_byte']:.3f} bits per byte on {_sample_in_words(figures)}"
@@ -193,7 +201,7 @@ def print_summary(folder: Path, figures: dict[str, Any], seconds: float) -> None
     else:
         print("held out: no file, so bits per byte were not measured")
     if figures["skipped_steps"]:
-        print(f"skipped {counted(figures['skipped_steps'], 'step')} with non-finite gradients")
+        print(f"skipped {plural(figures['skipped_steps'], 'step')} with non-finite gradients")
     print(f"took {clock(figures['seconds'])} of training, {clock(seconds)} in all,", end=" ")
     print(f"{figures['peak_memory_bytes'] / 1e9:.1f} GB of memory at most")
     print(f"wrote {folder.absolute()}")

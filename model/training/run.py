@@ -105,7 +105,7 @@ class Run:
         self.log = log
         self.log_every = max(1, self.plan.steps // LOG_ROWS)
         self.losses: list[Tensor] = []  # since the last row of the log
-        self.samples = Milestones(SAMPLES_AT, tolerance=1e-9)
+        self.samples = Milestones(SAMPLES_AT)
         self.interrupt = Interrupt(silent=progress.silent)
         self.checkpointer = Checkpointer(trainer, folder, progress.say)
         # Start of stepping; moved back by the seconds of earlier parts of the run

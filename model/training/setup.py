@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt2.distributed import is_first_of_machine
-from model_cli import ERROR, UserError, prompt_command
+from model_cli import ERROR, UserError, plural, prompt_command
 from pretrained.corpus_files import cache_of, state_of
 from pretrained.provenance import (
     RunFingerprint,
@@ -25,7 +25,7 @@ from pretrained.provenance import (
     read_provenance,
 )
 from pretrained.save import ModelFolder, SpecialIds, recover
-from training.progress import Progress, TensorBoardReport, TrainingLog, clock, counted, say
+from training.progress import Progress, TensorBoardReport, TrainingLog, clock, say
 
 if TYPE_CHECKING:
     from data_loading.token_file import TokenDataset
@@ -97,7 +97,7 @@ def find_start(options: TrainOptions, base: BaseModel | None) -> Start | None:
         _check_tokenizer(options.tokenizer, fingerprint)
     megabytes = state_of(options.data)["size"] / 1e6
     minutes = "1 minute" if options.minutes == 1 else f"{options.minutes:g} minutes"
-    length = counted(options.steps, "step") if options.steps else minutes
+    length = plural(options.steps, "step") if options.steps else minutes
     say(f"training a GPT-2 for {length} on {options.data.absolute()} ({megabytes:,.1f} MB)")
     return Start(fingerprint, unfinished)
 
@@ -134,7 +134,7 @@ def _say_chain(options: TrainOptions, fingerprint: RunFingerprint) -> None:
 def _say_up_to_date(output: Path, figures: dict[str, Any]) -> None:
     bits = figures.get("held_out_bits_per_byte")
     measured = f", {bits:.3f} bits per byte held out" if bits is not None else ""
-    print(f"up to date: {output.absolute()} ({counted(figures['step'], 'step')}{measured})")
+    print(f"up to date: {output.absolute()} ({plural(figures['step'], 'step')}{measured})")
     print(f"next: {prompt_command(output)}")
 
 
@@ -235,7 +235,7 @@ def plan_run(context: RunContext, dataset: TokenDataset) -> tuple[Plan, TokenDat
     sample = draw_sample(plan, dataset, context.options.tokenizer, unfinished)
     monitor = HeldOutMonitor(plan, dataset, sample)
     if plan.chooses_documents:
-        dataset = choose_documents(dataset, plan.tokens, context.options.seed)
+        dataset = choose_documents(dataset, plan.tokens, context.options.seed, context.options.like or ())
     if unfinished is not None:
         return plan, dataset, monitor
     if context.base is None and monitor.difficulty is not None:
@@ -278,24 +278,22 @@ def _new_plan(context: RunContext, dataset: TokenDataset) -> Plan:
 
 def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset) -> None:
     """Corpus, model, machine and length in words, and what to expect."""
+    from data_loading.document_choice import describe_choice
     from training.base_model import describe_continuation
     from training.plan import FORECAST_WITHIN
 
     shape, train, ranks, asked = plan.shape, dataset.train, context.ranks.world_size, context.options.seconds
-    held_out = len(dataset.held_out.text_bytes)
+    held_out, once = len(dataset.held_out.text_bytes), train.once
     say(
-        f"  corpus   {counted(len(train.lengths), 'file')}, {train.size_bytes / 1e6:,.1f} MB,"
-        f" {train.size:,} tokens ({train.bytes_per_token:.2f} bytes each);"
-        f" {counted(held_out, 'file')} held out"
+        f"  corpus   {plural(len(once.lengths), 'file')}, {once.size_bytes / 1e6:,.1f} MB,"
+        f" {once.size:,} tokens ({once.bytes_per_token:.2f} bytes each);"
+        f" {plural(held_out, 'file')} held out"
     )
     if plan.chooses_documents and train.left_out:
-        say(
-            f"           drawn from {len(train.text_bytes):,} files without those that teach least, as there"
-            " is no time for all (--all-documents: any of them)"
-        )
+        say(f"           {describe_choice(train, context.options.like)}")
     say(
-        f"  model    {shape.parameters / 1e6:.1f} M parameters: {counted(shape.n_layer, 'layer')},"
-        f" {shape.n_embd} wide, {counted(shape.n_head, 'head')}, context {shape.block_size},"
+        f"  model    {shape.parameters / 1e6:.1f} M parameters: {plural(shape.n_layer, 'layer')},"
+        f" {shape.n_embd} wide, {plural(shape.n_head, 'head')}, context {shape.block_size},"
         f" vocabulary {shape.vocab_size:,}"
     )
     several = f"{ranks} processes, each on " if ranks > 1 else ""
@@ -305,7 +303,7 @@ def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset) -> None:
     )
     seconds = plan.steps * plan.seconds_per_step
     say(
-        f"  run      {clock(seconds)} = {counted(plan.steps, 'step')} of {plan.tokens_per_step:,} tokens,"
+        f"  run      {clock(seconds)} = {plural(plan.steps, 'step')} of {plan.tokens_per_step:,} tokens,"
         f" {plan.tokens / train.size:.2g} epochs of these; then about 15 s of measuring"
     )
     if plan.sampled_softmax:

@@ -92,7 +92,7 @@ class Trainer:
         self.worst_loss = math.log(self.plan.shape.vocab_size)  # of a sound run: that of guessing
         self.skipped = torch.zeros((), device=device)  # steps with non-finite gradients, in all
         self.skipped_in_a_row = torch.zeros((), device=device)
-        self.schedule.step, self.schedule.progress = 0, 0.0
+        self.schedule.step, self.schedule.progress, self.schedule.corrections = 0, 0.0, {}
 
     @property
     def tokens(self) -> int:

@@ -45,9 +45,9 @@ class VocabularyChoice:
 #   2 layers, 128 wide, 167 CPU seconds       1.348    1.323    1.334
 #   2 layers, 192 wide, 282 CPU seconds       1.307    1.286    1.306
 #   4 layers, 256 wide, 7,200 (on a larger corpus)     0.892    0.875 (after 7,020)
-# So 8,192 become better somewhere between 5 and 120 minutes of one core: by a line through both differences
-# after 20. Two slower cores need half an hour for as much. The rows beyond are extrapolations.
-# To measure: benchmarks/pretokenizer_choice.py.
+# So 8,192 become better somewhere between 5 and 120 minutes of one core. The two ends were measured on
+# different machines and corpora, so 30 minutes are a guess between them. The rows beyond are extrapolations.
+# To measure: benchmarks/learning_choices.py by steps, model/train.py by the clock.
 TABLE = (
     VocabularyChoice(30, 3e6, 4096, "cl100k"),
     VocabularyChoice(6000, 60e6, 8192, "cl100k"),

@@ -41,7 +41,7 @@ def trial_of(steps: int = 20) -> Trial:
 def test_choices_are_read_with_their_values_and_unknown_ones_refused() -> None:
     assert parse_variant("base") == {}
     assert parse_variant("momentum=0.9+normuon") == {"momentum": 0.9, "normuon": 1.0}
-    for wrong in ("momentun=0.9", "normuon+base", "momentum=nan"):
+    for wrong in ("momentun=0.9", "normuon+base", "momentum=nan", "sampled=0.18+z-loss"):
         with pytest.raises(ValueError):
             parse_variant(wrong)
 
@@ -102,6 +102,37 @@ def test_unlearnt_starts_leave_out_what_follows_an_end() -> None:
     ADAPTING["unlearnt-starts"](trial, 1)
     learnt = float(model(tokens, targets).detach())
     assert learnt == pytest.approx(float(each[[0, 2, 3]].detach().mean()), rel=1e-5)
+
+
+def test_a_model_for_one_repository_reads_half_of_it_and_what_is_most_like_it() -> None:
+    texts = [
+        [5, 6, 7] * 20,
+        [5, 6, 7] * 20,
+        [5, 6, 7] * 20,
+        *[[8, 9, 10 + number] * 20 for number in range(40)],
+    ]
+    texts[7] = [5, 6, 7] * 20  # of another repository
+    documents = [np.array([*text, 0], np.uint16) for text in texts]
+    train = replace(
+        DATASET.train,
+        tokens=np.concatenate(documents),
+        offsets=np.concatenate([[0], np.cumsum([len(document) for document in documents])]),
+        text_bytes=np.full(len(texts), 99),
+        repository=np.array([0, 0, 0, *range(1, len(texts) - 2)], np.int32),
+        repositories=[f"r{number}" for number in range(len(texts) - 2)],
+        paths_from=[f"{number}.py" for number in range(len(texts))],
+    )
+    made_of = Preparation(replace(DATASET, train=train), context=16, tokens=3 * 61)
+    PREPARING["own"](made_of, 0)
+    assert list(made_of.dataset.held_out.paths) == ["1.py"]
+    assert made_of.dataset.held_out.tokens.tolist() == [*texts[1], 0]
+    kept = made_of.dataset.train.kept
+    assert kept is not None
+    assert {0, 2} <= set(kept.tolist()) and 1 not in kept
+    PREPARING["closest"](made_of, 0.03)  # one of the forty
+    kept = made_of.dataset.train.kept
+    assert kept is not None
+    assert kept.tolist() == [0, 2, 7]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -269,6 +269,18 @@ def test_a_requirements_file_that_names_nothing_is_one_line(
         assert f": {work}/requirements.txt: give a file" in result.stderr
 
 
+def test_a_pipe_instead_of_a_requirements_file_is_refused_and_not_waited_for(
+    index: IndexStandIn, work: Path
+) -> None:
+    os.mkfifo(work / "pipe")
+    result = collect(index, work, "--pypi-file", "pipe")
+    assert result.returncode == 1
+    assert (
+        result.stderr
+        == "error: the requirements cannot be read: pipe is no file: write them into one first\n"
+    )
+
+
 def test_a_password_in_a_requirement_is_never_shown(index: IndexStandIn, work: Path) -> None:
     index.add_sdist("tool", "1.0")
     lines = ("a @ https://ann:s3cret@h/a.whl", "-e git+https://ann:s3cret@h/x#egg=x", "tool")

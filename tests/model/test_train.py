@@ -369,8 +369,8 @@ def test_a_run_without_time_for_all_files_leaves_some_out_and_says_so(
         plans.append(json.loads((tmp_path / name / "provenance.json").read_text(encoding="utf-8"))["plan"])
         cards.append((tmp_path / name / "README.md").read_text(encoding="utf-8"))
     some, every = (int(re.findall(r"corpus   ([0-9,]+) files", each)[0].replace(",", "")) for each in said)
-    assert f"drawn from {every:,} files without those that teach least" in said[0]
-    assert "drawn from" not in said[1]
+    assert f"without {every - some:,} of {every:,} files: there is no time for all" in said[0]
+    assert "no time" not in said[1]
     assert [plan["chooses_documents"] for plan in plans] == [True, False]
     assert 0.4 * every < some < every
     assert f"{some:,} files" in cards[0]
@@ -378,3 +378,28 @@ def test_a_run_without_time_for_all_files_leaves_some_out_and_says_so(
     assert "left out" not in cards[1]
     differs = train(data_txt, tokenizer_folder, tmp_path / "some", "--steps", "4", "--all-documents")
     assert "--all-documents unset there, True now" in differs.stderr
+
+
+def test_a_model_for_a_repository_says_so_keeps_to_it_and_refuses_what_is_not_there(
+    data_txt: Path, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "GPyT"
+    like = ["--like", "installed/http", "--steps", "4"]
+    said = succeed(train(data_txt, tokenizer_folder, output, *like)).stderr
+    assert "and these are least like installed/http" in said
+    assert (
+        json.loads((output / "provenance.json").read_text(encoding="utf-8"))["options"]["like"] == like[1:2]
+    )
+    card = (output / "README.md").read_text(encoding="utf-8")
+    assert "installed/http" in card
+    assert succeed(train(data_txt, tokenizer_folder, output, *like)).stdout.startswith("up to date: ")
+    assert "--like" in refusal_of(data_txt, tokenizer_folder, output, "--like", "installed/htpt")
+    assert "--init-from" in refusal_of(data_txt, tokenizer_folder, output, *like, "--init-from", str(output))
+
+
+def refusal_of(data: Path, tokenizer: Path, output: Path, *options: str) -> str:
+    """The error line of a run into another folder than that."""
+    result = train(data, tokenizer, output.with_name("other"), *options)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    return next(line for line in result.stderr.splitlines() if line.startswith("error: "))

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_loading import document_choice
-from data_loading.document_choice import CELLS, cells, choose_documents, surprises
+from data_loading.document_choice import CELLS, cells, choose_documents, describe_choice, surprises
 from data_loading.token_file import TokenDataset, TokenSplit
+from model_cli import UserError
 from numbered_documents import split_of
 
 VOCABULARY = 64
@@ -136,3 +137,87 @@ def test_with_time_for_all_or_more_than_can_be_compared_nothing_is_chosen(
     assert choose_documents(dataset, 400, 0) is dataset
     monkeypatch.setattr(document_choice, "MOST_COMPARED", 100)
     assert choose_documents(dataset, 200, 0) is dataset
+
+
+# For some repositories
+
+
+def corpus_of_two_kinds() -> TokenDataset:
+    """Four documents that name some things after the token 20, forty others; every fifth names the same."""
+    random = np.random.default_rng(3)
+    own, other = ([1, 2, 3, 4], [10, 11, 12, 13])
+    kinds = [own] * 4 + [own if number % 5 == 0 else other for number in range(40)]
+    split = split_with([[t for name in random.permutation(kind * 5) for t in (20, name)] for kind in kinds])
+    names = [*["local/work"] * 4, *(f"pypi/p{number}" for number in range(40))]
+    repositories = sorted(set(names))
+    split = replace(
+        split,
+        repository=np.array([repositories.index(name) for name in names], np.int32),
+        repositories=repositories,
+    )
+    held_out = replace(split_of([20]), repositories=["local/old"])
+    return TokenDataset(split, held_out, VOCABULARY, 0, "d", "t")
+
+
+def test_a_model_for_a_repository_reads_it_and_what_is_most_like_it() -> None:
+    dataset = corpus_of_two_kinds()
+    alike = {4 + number for number in range(40) if number % 5 == 0}
+    kept = choose_documents(dataset, 9 * 41, 0, ["local/*"]).train.kept
+    assert kept is not None
+    assert {0, 1, 2, 3} <= set(kept.tolist()) <= {0, 1, 2, 3} | alike
+    assert len(kept) == pytest.approx(10, abs=1)
+    by_seed = []
+    for seed in (0, 0, 1, 2, 3):
+        kept = choose_documents(dataset, 5 * 41, seed, ["local/work", "nothing/*"]).train.kept
+        assert kept is not None
+        assert {0, 1, 2, 3} <= set(kept.tolist()) <= {0, 1, 2, 3} | alike
+        by_seed.append(kept.tolist())
+    assert by_seed[0] == by_seed[1]
+    assert any(each != by_seed[0] for each in by_seed)
+
+
+def test_a_repository_is_read_whole_even_alone_and_all_of_a_corpus_where_there_is_time() -> None:
+    dataset = corpus_of_two_kinds()
+    kept = choose_documents(dataset, 21, 0, ["local/work"]).train.kept
+    assert kept is not None
+    assert {0, 1, 2, 3} <= set(kept.tolist())
+    assert len(kept) <= 5
+    assert choose_documents(dataset, 44 * 41, 0, ["local/work"]) is dataset
+    everything = choose_documents(dataset, 21, 0, ["*"]).train.kept
+    assert everything is not None
+    assert len(everything) == 44
+
+
+def test_a_small_repository_is_read_four_times_and_no_more_than_half_of_the_time() -> None:
+    split = corpus_of_two_kinds().train
+    names = ["local/work", *split.repositories[1:], "pypi/rest"]
+    repository = split.repository.copy()
+    repository[1:4] = len(names) - 1
+    dataset = dataset_of(replace(split, repository=repository, repositories=names))
+    for documents, times in ((20, 4), (4, 2), (1, 1)):
+        train = choose_documents(dataset, documents * 41, 0, ["local/work"]).train
+        assert train.kept is not None
+        assert train.kept.tolist().count(0) == times
+        assert np.bincount(train.kept[train.kept > 0]).max() == 1
+        assert train.size == pytest.approx(1.1 * documents * 41, abs=42)
+        assert train.left_out == 44 - len(set(train.kept.tolist()))
+        said = describe_choice(train, ["local/work"])
+        assert said.startswith(f"without {train.left_out} of 44 files: ")
+        assert ("whose files are read" in said) == (times > 1)
+        assert train.once.size == train.size - 41 * (times - 1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        (
+            "local/wrok",
+            r"no repository has such a name: --like local/wrok: data\.txt has local/work, pypi/p0, .*",
+        ),
+        ("local/old", r"--like local/old: all of it is held out, to measure on: local/old"),
+    ],
+)
+def test_a_name_without_documents_to_learn_from_is_refused(pattern: str, message: str) -> None:
+    for tokens in (21, 10**6):  # whether there is time for all or not
+        with pytest.raises(UserError, match=message):
+            choose_documents(corpus_of_two_kinds(), tokens, 0, [pattern])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt2.device import Machine, fastest_dtype, has_gpu, multiplies_bfloat16_faster
+from gpt2.device import Machine, fastest_dtype, has_bfloat16, has_gpu, multiplies_bfloat16_faster
 from project import PROJECT
 
 
@@ -65,21 +65,30 @@ def test_a_processor_without_the_instructions_is_not_tried(monkeypatch: pytest.M
     assert fastest_dtype(torch.device("cpu")) == torch.float32
 
 
+def test_a_torch_without_onednn_has_no_bfloat16_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.delattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", raising=False)
+    assert not has_bfloat16()
+    assert fastest_dtype(torch.device("cpu")) == torch.float32
+
+
 @pytest.mark.parametrize(
-    ("device", "precision", "has_bfloat16", "expected"),
+    ("name", "peak"),
     [
-        ("cpu", "bfloat16", True, torch.bfloat16),
-        ("cpu", "bfloat16", False, torch.float32),
-        ("cpu", "float32", False, torch.float32),
-        ("cuda", "bfloat16", True, torch.float32),
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA L40", 181e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA GeForce GTX 1080", None),
     ],
 )
-def test_a_precision_chosen_elsewhere_is_taken_where_the_processor_has_it(
-    device: str, precision: str, has_bfloat16: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+def test_a_card_is_known_by_its_whole_name(
+    name: str, peak: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has_bfloat16, raising=False)
-    machine = Machine(torch.device(device), torch.float32, 1)
-    assert machine.in_precision(precision).dtype == expected
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+    assert Machine(torch.device("cuda"), torch.bfloat16, 1).peak_flops == peak
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library has no mallopt")

@@ -68,7 +68,7 @@ def test_query_key_and_value_are_three_matrices_to_muon() -> None:
     torch.manual_seed(0)
     gradient = torch.randn(16, 48)
     fused, parts = nn.Parameter(torch.zeros(16, 48)), [nn.Parameter(torch.zeros(16, 16)) for _ in range(3)]
-    steps_of(Muon([fused], torch.float32), fused, [gradient])
+    steps_of(Muon([fused], torch.float32, fused=[fused]), fused, [gradient])
     for part, its_gradient in zip(parts, torch.split(gradient, 16, dim=1), strict=True):
         steps_of(Muon([part], torch.float32), part, [its_gradient])
     torch.testing.assert_close(fused.detach(), torch.cat([part.detach() for part in parts], dim=1))

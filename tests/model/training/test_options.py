@@ -33,6 +33,7 @@ def test_the_record_has_the_names_that_every_provenance_json_has() -> None:
         "fim_rate": 0.0,
         "full_softmax": None,  # as for a run of before there was the option
         "all_documents": None,
+        "like": None,
     }
     assert options_of("--full-softmax", "--fim-rate", "0").record["full_softmax"] is True
     by_the_clock = options_of("--minutes", "3", "--size", "5M", "--fim-rate", "0.5")

@@ -93,6 +93,14 @@ def test_the_smallest_model_needs_less_than_a_gigabyte_of_free_memory(
         make_plan(request, CORPUS, MACHINE)
 
 
+def test_the_model_grows_no_further_than_memory_and_corpus_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = PlanRequest(60_000, None)
+    free = make_plan(request, Corpus(10**9, 4096), MACHINE).shape
+    assert make_plan(request, Corpus(2 * 10**6, 4096), MACHINE).shape.parameters < free.parameters
+    monkeypatch.setattr(Machine, "free_memory", property(lambda _: 1.2e9))
+    assert make_plan(request, Corpus(10**9, 4096), MACHINE).shape.parameters < free.parameters
+
+
 def test_a_small_corpus_shortens_the_run() -> None:
     plan = make_plan(PlanRequest(3600, None), Corpus(50_000, 4096), MACHINE)
     assert plan.seconds is not None and plan.seconds < 3600

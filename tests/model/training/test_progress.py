@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from training.progress import Progress, counted, fit, say
+from training.progress import Progress, fit, say
 from training.schedule import Schedule
 
 ROW: dict[str, Any] = {"loss": 3.1, "bits_per_byte": 1.2345, "tokens_per_second": 22_147}
@@ -63,8 +63,3 @@ def test_lines_are_wrapped_between_words_on_a_terminal(
     assert max(map(len, lines)) < columns
     assert all(each.startswith(" " * 11) for each in lines[1:])
     assert " ".join(map(str.strip, lines)) == line.strip()
-
-
-def test_one_is_not_many() -> None:
-    assert counted(1, "file") == "1 file"
-    assert counted(2000, "repository", "repositories") == "2,000 repositories"

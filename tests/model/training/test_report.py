@@ -98,7 +98,7 @@ def test_the_card_of_an_interrupted_run_claims_no_figure(tmp_path: Path, tokeniz
     [
         (0.0310, "3.1% too high: the model is better"),
         (-0.1, "10.0% too low: the model is worse"),
-        (0.0001, "and so it is"),
+        (0.0001, "as measured"),
     ],
 )
 def test_whether_a_model_is_better_than_its_forecast_is_said_in_words(off_by: float, said: str) -> None:

@@ -48,19 +48,24 @@ def test_up_to_date_is_said_without_loading_torch(
 
 
 @pytest.mark.parametrize(
-    ("asked", "plan", "expected"),
+    ("asked", "plan", "has_bfloat16", "expected"),
     [
-        ("auto", None, torch.float32),
-        ("auto", {"device": "cpu", "precision": "bfloat16"}, torch.bfloat16),
-        ("auto", {"device": "cuda", "precision": "bfloat16"}, torch.float32),
-        ("auto", {}, torch.float32),  # of a version that did not record it
-        ("float32", {"device": "cpu", "precision": "bfloat16"}, torch.float32),
+        ("auto", None, True, torch.float32),
+        ("auto", {"device": "cpu", "precision": "bfloat16"}, True, torch.bfloat16),
+        ("auto", {"device": "cpu", "precision": "bfloat16"}, False, torch.float32),
+        ("auto", {"device": "cuda", "precision": "bfloat16"}, True, torch.float32),
+        ("auto", {}, True, torch.float32),  # of a version that did not record it
+        ("float32", {"device": "cpu", "precision": "bfloat16"}, True, torch.float32),
     ],
 )
 def test_a_resumed_run_keeps_its_precision_whatever_is_measured_now(
-    asked: str, plan: dict[str, str] | None, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    asked: str,
+    plan: dict[str, str] | None,
+    has_bfloat16: bool,
+    expected: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False)
+    monkeypatch.setattr("train.has_bfloat16", lambda: has_bfloat16)
     parser = argparse.ArgumentParser()
     add_options(parser)
     options = TrainOptions(**vars(parser.parse_args(["--dtype", asked])))
