@@ -68,6 +68,7 @@ from typing import TYPE_CHECKING, Any
 
 from corpus.assembly import assemble, inputs_digest
 from corpus.data_file import atomic_write
+from corpus.held_out_split import has_name
 from corpus.inventory import Inventory, take_inventory
 from corpus.output_files import Outputs, last_summary, refuse_to_overwrite, staleness
 from corpus.selection import NEAR_DUPLICATE, SIMILAR, Choice, Exclusion, read_exclusion
@@ -119,6 +120,10 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="owners, repositories and paths to leave out, one a line (default: none)",
     )
+    choice.add_argument(
+        "--train-on", nargs="+", default=[], metavar="NAME",
+        help="repositories that are not held out, as local/work or 'local/*' (default: their hashes decide)",
+    )  # fmt: skip
     choice.add_argument(
         "--decontaminate", action="store_true", help="drop files with HumanEval's docstrings or solutions"
     )
@@ -200,7 +205,8 @@ def main(argv: list[str] | None = None) -> int:
         thresholds = thresholds_by_option(
             options.filters == "on", {NEAR_DUPLICATE: SIMILAR}, options.threshold
         )
-        choice = Choice(allowed_licenses(options.license), thresholds.pop(NEAR_DUPLICATE, None))
+        licenses, train_on = allowed_licenses(options.license), tuple(sorted(set(options.train_on)))
+        choice = Choice(licenses, thresholds.pop(NEAR_DUPLICATE, None), train_on)
     except ValueError as error:
         parser.error(str(error))
     rules = Rules(options.max_chars, thresholds, options.decontaminate, options.verify)
@@ -226,6 +232,9 @@ def preprocess(options: argparse.Namespace, outputs: Outputs, rules: Rules, choi
         of_both = plural(repeated, "repository is", "repositories are")
         print(f"{of_both} in several folders: the first one counts", file=sys.stderr)
     excluded = exclude(inventory, read_exclusion(options.exclude), options)
+    for pattern in choice.train_on:
+        if not any(has_name(repo, [pattern]) for repo in inventory.repositories):
+            print(f"warning: no repository has the name --train-on {pattern}", file=sys.stderr)
     digest = rules_digest(rules)
     inputs = inputs_digest(inventory, excluded, choice, digest)
     following = f"next: {next_stage('preprocess/tokenizer.py', '-t', data=outputs.data)}"
@@ -277,15 +286,15 @@ def join_ray(options: argparse.Namespace, outputs: Outputs) -> contextlib.closin
 
 def settings(options: argparse.Namespace, rules: Rules, choice: Choice) -> dict[str, Any]:
     """The options of a run for its summary: enough to do it again."""
+    folders = [str(each.absolute()) for each in options.folders]
     return {
-        "repos": folders
-        if len(folders := [str(each.absolute()) for each in options.folders]) > 1
-        else folders[0],
+        "repos": folders if len(folders) > 1 else folders[0],
         "max_chars": rules.max_chars,
         "filters": options.filters,
         "thresholds": {**rules.thresholds, NEAR_DUPLICATE: choice.similar},
         "license": options.license,
         "exclude": str(options.exclude.absolute()) if options.exclude else "",
+        "train_on": list(choice.train_on),
         "decontaminate": rules.decontaminate,
         "verify": rules.verify,
     }

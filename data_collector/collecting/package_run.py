@@ -108,7 +108,8 @@ def read_wishes(options: PackageOptions) -> Wishes:
         wishes.add(name)
     for file in options.files:
         # pip runs in a process of its own, whose standard input is another one
-        if file.exists() and not file.resolve().is_file():
+        is_shared = file.resolve().is_file() and file.absolute().parts[1:2] not in (("dev",), ("proc",))
+        if file.exists() and not is_shared:
             raise UserError(f"the requirements cannot be read: {file} is no file: write them into one first")
     if options.files:
         pip = Pip(options.files)

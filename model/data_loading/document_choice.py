@@ -16,8 +16,10 @@ Source: Moore and Lewis 2010, "Intelligent Selection of Language Model Training 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,7 @@ OWN_SHARE = 0.5  # of the run's tokens
 MOST_TIMES = 4
 CLOSEST = 0.12  # of the other repositories' tokens that are drawn from at least
 SMOOTHING = 10.0  # pairs of the whole corpus that are added to each token's in the own files
+SHORT = 200  # tokens of a document that count as many without any likeness
 NAMES_SHOWN = 5
 BLOCK = 1 << 20  # tokens at a time
 CELL_BITS = 24
@@ -54,8 +57,7 @@ def choose_documents(dataset: TokenDataset, tokens: int, seed: int, like: Sequen
     """
     split, wanted = dataset.train, int(SPARE * tokens)
     if like:
-        mine = own_documents(dataset, like)
-        return dataset if wanted >= split.size else choose_like(dataset, mine, wanted, seed)
+        return choose_like(dataset, own_documents(dataset, like), wanted, seed)
     compared = min(split.size, max(LEAST_COMPARED, int(wanted / (1 - MOST_LEFT_OUT))))
     if wanted >= split.size or compared > MOST_COMPARED:
         return dataset
@@ -69,46 +71,88 @@ def choose_documents(dataset: TokenDataset, tokens: int, seed: int, like: Sequen
 
 
 def choose_like(dataset: TokenDataset, mine: NDArray[np.int64], wanted: int, seed: int) -> TokenDataset:
-    """The dataset with these documents, some times over, and of the others those that are most like them.
+    """The dataset with these documents, some times over, and others, drawn from those most like them.
 
-    They are half of the run's tokens at most, unless they are more by themselves.
+    They are repeated as long as that is no more than half of the wanted tokens. As it is if they are not and
+    there is time for all.
     """
     split, random = dataset.train, np.random.default_rng([seed, wanted])
-    times = OWN_SHARE * wanted / split.lengths[mine].sum()
-    mine = np.tile(mine, max(1, min(MOST_TIMES, round(times))))
-    others = random.permutation(np.setdiff1d(np.arange(len(split.lengths)), mine))
-    others = np.sort(others[: int(np.searchsorted(np.cumsum(split.lengths[others]), MOST_COMPARED)) + 1])
+    own = int(split.lengths[mine].sum())
+    passes = min(MOST_TIMES, OWN_SHARE * wanted / own)
+    times = max(1, int(passes / max(1, wanted / split.size)))  # a small corpus is read several times anyway
+    others = np.setdiff1d(np.arange(len(split.lengths)), mine)
+    room = max(0, wanted - own * times)
+    if room >= split.lengths[others].sum():
+        return dataset if times == 1 else replace(dataset, train=split.keep(repeated(mine, times, others)))
+    others = random.permutation(others)
+    others = np.sort(up_to(others, split, MOST_COMPARED))
     closest_first = others[np.argsort(-likeness(split, mine, others, dataset.vocab_size), kind="stable")]
-    room = max(0, wanted - int(split.lengths[mine].sum()))
-    reach = max(room, CLOSEST * split.lengths[others].sum())
-    near = closest_first[: int(np.searchsorted(np.cumsum(split.lengths[closest_first]), reach)) + 1]
-    drawn = random.permutation(near)
-    drawn = drawn[: int(np.searchsorted(np.cumsum(split.lengths[drawn]), room)) + 1]
-    return replace(dataset, train=split.keep(np.sort(np.concatenate([mine, drawn]))))
+    near = up_to(closest_first, split, max(room, CLOSEST * split.lengths[others].sum()))
+    drawn = up_to(random.permutation(near), split, room)
+    return replace(dataset, train=split.keep(repeated(mine, times, drawn)))
 
 
-def describe_choice(split: TokenSplit, like: Sequence[str] | None) -> str:
-    """What was left out of a split and why, for the plan."""
-    left_out = f"without {split.left_out:,} of {len(split.text_bytes):,} files: there is no time for all, and"
-    if not like or split.kept is None:
-        return f"{left_out} these teach least (--all-documents: any)"
-    times = int(np.bincount(split.kept).max())
-    own = f", whose files are read {times} times" if times > 1 else ""
-    return f"{left_out} these are least like {' '.join(like)}{own}"
+def up_to(documents: NDArray[np.int64], split: TokenSplit, tokens: float) -> NDArray[np.int64]:
+    """The first of these documents, until they have so many tokens."""
+    ends = np.cumsum(split.lengths[documents])
+    return documents[: int(np.searchsorted(ends, tokens)) + 1] if tokens > 0 else documents[:0]
+
+
+def repeated(mine: NDArray[np.int64], times: int, others: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.sort(np.concatenate([np.tile(mine, times), others]))
+
+
+def describe_choice(dataset: TokenDataset, like: Sequence[str]) -> str:
+    """What was left out of the training documents or repeated and why, for the plan; "" if nothing was."""
+    split, names = dataset.train, " ".join(like)
+    times = f"those of {names} are read {split.times} times" if split.times > 1 else ""
+    held_out = [name for name in dataset.held_out.repositories if like and matches(name, like)]
+    beside = f"; held out: {', '.join(held_out)}" if held_out else ""
+    if not split.left_out:
+        return (
+            (times or f"there is time for all files, so --like {names} changes nothing") + beside
+            if like
+            else ""
+        )
+    left_out = f"without {split.left_out:,} of {len(split.text_bytes):,} files: there is no time for all"
+    if not like:
+        return f"{left_out}, and these teach least (--all-documents: any)"
+    others = f"others are drawn from those most like {names}"
+    return f"{left_out}; {others}{f', and {times}' if times else ''}{beside}"
 
 
 def own_documents(dataset: TokenDataset, patterns: Sequence[str]) -> NDArray[np.int64]:
-    """The documents to learn from whose repository has such a name. Raises: UserError if there are none."""
-    split = dataset.train
+    """The documents to learn from whose repository has such a name.
+
+    Raises: UserError if there are none, or a pattern names nothing.
+    """
+    split, held_out = dataset.train, dataset.held_out.repositories
+    known = [*split.repositories, *held_out]
+    for pattern in patterns:
+        if not any(matches(name, [pattern]) for name in known):
+            raise UserError(
+                f"no repository of the data has the name --like {pattern}: {similar(pattern, known)}"
+            )
     chosen = [n for n, name in enumerate(split.repositories) if matches(name, patterns)]
     mine = np.flatnonzero(np.isin(split.of_kept(split.repository), chosen))
     if len(mine):
         return mine
-    asked = " ".join(patterns)
-    if held_out := [name for name in dataset.held_out.repositories if matches(name, patterns)]:
-        raise UserError(f"--like {asked}: all of it is held out, to measure on: {', '.join(held_out)}")
-    some = ", ".join(split.repositories[:NAMES_SHOWN])
-    raise UserError(f"no repository has such a name: --like {asked}: data.txt has {some}, ...")
+    names = [name for name in held_out if matches(name, patterns)]
+    raise UserError(
+        f"all of it is held out, to measure on: {', '.join(names)}: to learn from it, prepare the data with"
+        f" --train-on: python preprocess/data_preprocess.py --train-on {' '.join(map(shlex.quote, patterns))}"
+    )
+
+
+def similar(pattern: str, names: Sequence[str]) -> str:
+    """What somebody may have meant who named no repository, in words."""
+    lowered = {name.lower(): name for name in names}
+    ends = [name for low, name in lowered.items() if low.endswith(f"/{pattern.lower()}")]
+    near = ends or [lowered[low] for low in get_close_matches(pattern.lower(), lowered, NAMES_SHOWN, 0.6)]
+    if near:
+        return f"is it {' or '.join(near)}?"
+    some = sorted(names, key=lambda name: (not name.startswith("local/"), name))[:NAMES_SHOWN]
+    return f"it has {', '.join(some)}{', ...' if len(names) > NAMES_SHOWN else ''}"
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
@@ -120,7 +164,7 @@ def likeness(
 ) -> NDArray[np.float64]:
     """(D,): nats a token by which the pairs of `mine` predict each of `others` better than theirs do.
 
-    To four digits, as in `surprises`.
+    Short documents tell little, so theirs are drawn towards 0. To four digits, as in `surprises`.
     """
     theirs = PairCounts(split, others, vocab_size)
     own = PairCounts(split, mine, vocab_size)
@@ -129,7 +173,8 @@ def likeness(
         usual = theirs.likelihoods(tokens)
         places, before = cells(tokens, vocab_size), tokens[:-1]
         here = (own.pairs[places] + SMOOTHING * usual) / (own.single[before] + SMOOTHING)
-        found[block] = means(np.log(here / usual), split.lengths[others[block]])
+        lengths = split.lengths[others[block]]
+        found[block] = means(np.log(here / usual), lengths) * lengths / (lengths + SHORT)
     return found.round(4)
 
 

@@ -136,6 +136,11 @@ class TokenSplit:
         return self if self.kept is None else replace(self, kept=np.unique(self.kept))
 
     @property
+    def times(self) -> int:
+        """How often the document that is read most often stands in an epoch."""
+        return 1 if self.kept is None or not len(self.kept) else int(np.bincount(self.kept).max())
+
+    @property
     def left_out(self) -> int:
         """How many documents are not learnt from."""
         return len(self.text_bytes) - len(self.once.lengths)

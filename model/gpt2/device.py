@@ -27,6 +27,7 @@ DEVICES = Path("/dev")
 # Dense bfloat16 (float16 before Ampere) matrix operations per second by a part of the device's name, the
 # first that fits. Source: NVIDIA's data sheets, without sparsity. Other devices get no MFU in the log.
 PEAKS = {
+    "GB200": 2500e12,
     "B200": 2250e12,
     "GH200": 989e12,
     "H200": 989e12,
@@ -36,6 +37,7 @@ PEAKS = {
     "L40S": 362e12,
     "L40": 181e12,
     "L4": 121e12,
+    "A100X": 312e12,
     "A100": 312e12,
     "RTX 4090": 165e12,
     "V100": 125e12,

@@ -14,11 +14,14 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from model_cli import ERROR, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -127,6 +130,16 @@ class Ranks:
         rows = self.all_gather(torch.frombuffer(bytearray(content), dtype=torch.uint8)[None])
         found = (bytes(row.tolist()).rstrip(b"\0").decode("utf-8", "replace") for row in rows)
         return [text for text in found if text]
+
+    @contextmanager
+    def alike(self) -> Iterator[None]:
+        """Where all ranks find the same: an error is raised by the first alone, the others end in silence."""
+        try:
+            yield
+        except UserError:
+            if self.is_main:
+                raise
+            raise SystemExit(ERROR) from None
 
     def broadcast_tensors(self, tensors: dict[str, Tensor] | None) -> dict[str, Tensor]:
         """Rank 0's tensors by name, on the CPU; the others give None."""

@@ -52,6 +52,8 @@ class RunFingerprint:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
     return "unset" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -82,7 +82,7 @@ class TrainOptions:
             # False is None, as in the records of before there were these options
             "full_softmax": self.full_softmax or None,
             "all_documents": self.all_documents or None,
-            "like": self.like,
+            "like": sorted(set(self.like)) if self.like else None,
         }
 
 
@@ -143,7 +143,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                           "(default: leave out those that the others predict best)")  # fmt: skip
     learning.add_argument("--like", nargs="+", metavar="NAME",
                           help="repositories of the data that the model is for, as local/work or 'local/*': "
-                          "learn from all their files, and of others from those most like them")  # fmt: skip
+                          "learn from them and from files most like them (default: all alike)")  # fmt: skip
     learning.add_argument("--report-to", choices=["none", "tensorboard"], default="none",
                           help="also write the log in the format of this program")  # fmt: skip
     machine = parser.add_argument_group("machine")

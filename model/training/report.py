@@ -43,7 +43,7 @@ def write_report(
         "step": run.schedule.step,
         "tokens": trainer.tokens,
         "text_bytes": round(trainer.tokens * train.bytes_per_token),
-        "epochs": round(trainer.tokens / trainer.rows.size, 4),
+        "epochs": round(trainer.tokens / trainer.rows.size * train.size / train.once.size, 4),
         "documents": len(train.once.lengths),
         "documents_left_out": train.left_out,
         "seconds": round(run.elapsed, 1),
@@ -115,7 +115,7 @@ def _corpus(run: Run) -> dict[str, Any]:
         "documents": len(train.lengths),
         "megabytes": train.size_bytes / 1e6,
         "repositories": len(set(train.of_kept(train.repository).tolist())),
-        "chosen": _left_out(train.left_out, run.folder.fingerprint.options.get("like")),
+        "chosen": _chosen(run.dataset.train, run.folder.fingerprint.options.get("like")),
         "held_out_documents": len(run.dataset.held_out.text_bytes),
         "dataset": Path(run.folder.fingerprint.data.get("path", "data.txt")).stem,
         "licences": _licences(train),
@@ -124,12 +124,13 @@ def _corpus(run: Run) -> dict[str, Any]:
     }
 
 
-def _left_out(count: int, like: list[str] | None) -> str:
-    """What the card says of files of the corpus that the model did not learn from."""
-    if not count:
-        return ""
-    why = f", those least like {', '.join(f'`{name}`' for name in like)}," if like else ""
-    return f" ({count:,} others{why} were left out)"
+def _chosen(train: TokenSplit, like: list[str] | None) -> str:
+    """What the card says of files of the corpus that the model did not learn from or read more than once."""
+    said = [f"{train.left_out:,} others were left out"] if train.left_out else []
+    if like:
+        names = ", ".join(f"`{name}`" for name in like)
+        said.append(f"a model for {names}" + (f", read {train.times} times" if train.times > 1 else ""))
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def _licences(train: TokenSplit) -> str:

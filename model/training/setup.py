@@ -235,10 +235,12 @@ def plan_run(context: RunContext, dataset: TokenDataset) -> tuple[Plan, TokenDat
     sample = draw_sample(plan, dataset, context.options.tokenizer, unfinished)
     monitor = HeldOutMonitor(plan, dataset, sample)
     if plan.chooses_documents:
-        dataset = choose_documents(dataset, plan.tokens, context.options.seed, context.options.like or ())
+        with context.ranks.alike():
+            dataset = choose_documents(dataset, plan.tokens, context.options.seed, context.options.like or ())
     if unfinished is not None:
         return plan, dataset, monitor
-    if context.base is None and monitor.difficulty is not None:
+    # With --like the held-out files are other people's, of which it reads less than a forecast expects.
+    if context.base is None and monitor.difficulty is not None and not context.options.like:
         train = dataset.train
         forecast = expected_bits_per_byte(
             plan.shape.parameters, plan.tokens * train.bytes_per_token, train.size_bytes, monitor.difficulty
@@ -289,8 +291,8 @@ def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset) -> None:
         f" {once.size:,} tokens ({once.bytes_per_token:.2f} bytes each);"
         f" {plural(held_out, 'file')} held out"
     )
-    if plan.chooses_documents and train.left_out:
-        say(f"           {describe_choice(train, context.options.like)}")
+    if plan.chooses_documents and (choice := describe_choice(dataset, context.options.like or ())):
+        say(f"           {choice}")
     say(
         f"  model    {shape.parameters / 1e6:.1f} M parameters: {plural(shape.n_layer, 'layer')},"
         f" {shape.n_embd} wide, {plural(shape.n_head, 'head')}, context {shape.block_size},"
@@ -304,7 +306,7 @@ def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset) -> None:
     seconds = plan.steps * plan.seconds_per_step
     say(
         f"  run      {clock(seconds)} = {plural(plan.steps, 'step')} of {plan.tokens_per_step:,} tokens,"
-        f" {plan.tokens / train.size:.2g} epochs of these; then about 15 s of measuring"
+        f" {plan.tokens / once.size:.2g} epochs of these; then about 15 s of measuring"
     )
     if plan.sampled_softmax:
         say(

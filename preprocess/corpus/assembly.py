@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import repeat, tee
@@ -35,7 +35,10 @@ if TYPE_CHECKING:  # it imports numpy
 def inputs_digest(inventory: Inventory, excluded: Mapping[int, Finding], choice: Choice, rules: str) -> str:
     """What all outputs depend on: the files by name, size and time, what is known of them, the options."""
     licenses = None if choice.licenses is None else sorted(choice.licenses)
-    choices = (rules, licenses, choice.similar, sorted((n, each.detail) for n, each in excluded.items()))
+    left_out = sorted((n, each.detail) for n, each in excluded.items())
+    choices: tuple[Any, ...] = (rules, licenses, choice.similar, left_out)
+    if choice.train_on:
+        choices += (sorted(choice.train_on),)
     digest = blake2b(repr(choices).encode(), digest_size=16)
     for name in sorted(inventory.repositories):
         digest.update(repr(inventory.repositories[name]).encode())
@@ -62,7 +65,7 @@ def assemble(
     outcomes = Outcomes(len(inventory.files), excluded, shards)
     with TemporaryDirectory(prefix="copies-", dir=outputs.cache.parent) as folder:
         findings = select(inventory, shards, choice, outputs.cache, Path(folder), means)
-        return write(inventory, shards, outcomes, findings, outputs, inputs, options)
+        return write(inventory, shards, outcomes, findings, outputs, inputs, options, choice.train_on)
 
 
 def write(
@@ -73,9 +76,10 @@ def write(
     outputs: Outputs,
     inputs: str,
     options: dict[str, Any],
+    train_on: Sequence[str],
 ) -> dict[str, Any]:
     kept = KeptFiles(inventory, outcomes, findings)
-    held_out = choose_held_out(kept)
+    held_out = choose_held_out(kept, train_on)
     if not any(True for _ in kept):
         found = findings.of(zip(inventory.files, outcomes, strict=True))
         rules = ", ".join(sorted({finding.rule for finding in found if finding}))

@@ -10,8 +10,9 @@ A file of its own: every score of a model depends on this rule.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from hashlib import blake2b
 
 SHARE = 0.05  # of the bytes: enough to measure on, too little to be missed in training
@@ -33,27 +34,40 @@ class HeldOut:
         return repo in self.repositories or (bool(self.files) and f"{repo}\0{path}" in self.files)
 
 
-def choose_held_out(files: Iterable[tuple[str, str, int]]) -> HeldOut:
+def choose_held_out(files: Iterable[tuple[str, str, int]], train_on: Sequence[str] = ()) -> HeldOut:
     """What to hold out, from (repository, path, bytes) of each file, which are gone through twice.
 
     By file, not by repository, if there are fewer than three repositories or none of them is small enough:
     then the names of all are in memory. Never empty if there are two files or more; never all of them.
+    train_on: patterns of repositories that are never held out, nor files of theirs if there are others.
     """
     by_repository: Counter[str] = Counter()
     for repo, _, size in files:
         by_repository[repo] += size
     total = by_repository.total()
     if len(by_repository) >= FEWEST_REPOSITORIES:
-        small = {repo: size for repo, size in by_repository.items() if size <= SHARE * total}
+        small = {
+            repo: size
+            for repo, size in by_repository.items()
+            if size <= SHARE * total and not has_name(repo, train_on)
+        }
         chosen = first_by_hash(small, total)
         chosen |= small_ones(small, total, chosen, min(ENOUGH, len(by_repository) // 4) - len(chosen))
         if sum(small[repo] for repo in chosen) >= SMALLEST_SHARE * total:
             return HeldOut(repositories=chosen)
-    by_file = {f"{repo}\0{path}": size for repo, path, size in files}
+    others = any(not has_name(repo, train_on) for repo in by_repository)
+    by_file = {
+        f"{repo}\0{path}": size for repo, path, size in files if not (others and has_name(repo, train_on))
+    }
     chosen = first_by_hash(by_file, total)
-    if not chosen and len(by_file) > 1:
+    if not chosen and (len(by_file) > 1 or (by_file and len(by_repository) > 1)):
         chosen = {min(by_file, key=lambda name: (by_file[name], name))}
     return HeldOut(files=chosen)
+
+
+def has_name(repo: str, patterns: Sequence[str]) -> bool:
+    """Whether a repository is meant by one of these patterns of fnmatch."""
+    return any(fnmatchcase(repo, pattern) for pattern in patterns)
 
 
 def first_by_hash(sizes: Mapping[str, int], total: int) -> set[str]:

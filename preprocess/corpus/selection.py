@@ -106,6 +106,7 @@ class Choice:
     similar: float | None = (
         SIMILAR  # a file this similar to a better one is a copy; None: only an equal one is
     )
+    train_on: tuple[str, ...] = ()  # patterns of repositories that are not held out
 
 
 @dataclass(frozen=True)

@@ -386,12 +386,13 @@ def test_a_model_for_a_repository_says_so_keeps_to_it_and_refuses_what_is_not_th
     output = tmp_path / "GPyT"
     like = ["--like", "installed/http", "--steps", "4"]
     said = succeed(train(data_txt, tokenizer_folder, output, *like)).stderr
-    assert "and these are least like installed/http" in said
+    assert "others are drawn from those most like installed/http" in said
+    assert "forecast" not in said
     assert (
         json.loads((output / "provenance.json").read_text(encoding="utf-8"))["options"]["like"] == like[1:2]
     )
     card = (output / "README.md").read_text(encoding="utf-8")
-    assert "installed/http" in card
+    assert "a model for `installed/http`" in card
     assert succeed(train(data_txt, tokenizer_folder, output, *like)).stdout.startswith("up to date: ")
     assert "--like" in refusal_of(data_txt, tokenizer_folder, output, "--like", "installed/htpt")
     assert "--init-from" in refusal_of(data_txt, tokenizer_folder, output, *like, "--init-from", str(output))

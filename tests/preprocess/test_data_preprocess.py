@@ -100,6 +100,24 @@ def test_documents_come_sorted_with_whole_repositories_held_out(repos: Path, tmp
     assert 0.01 <= share <= 0.06
 
 
+def test_a_repository_to_train_on_is_not_held_out(repos: Path, tmp_path: Path) -> None:
+    def held_out() -> set[str]:
+        lines = (tmp_path / "data.txt").read_text("utf-8").splitlines()
+        return {record["repo"] for line in lines if (record := json.loads(line))["split"] == "held_out"}
+
+    preprocess(tmp_path)
+    plain = outputs(tmp_path)
+    before = held_out()
+    asked = ["--train-on", *sorted(before), "installed/nothing"]
+    result = preprocess(tmp_path, *asked)
+    assert "warning: no repository has the name --train-on installed/nothing" in result.stderr
+    after = held_out()
+    assert after and not after & before
+    assert preprocess(tmp_path, *asked).stdout.startswith("up to date: ")
+    preprocess(tmp_path)
+    assert outputs(tmp_path) == plain
+
+
 def test_the_output_does_not_depend_on_the_number_of_processes(repos: Path, tmp_path: Path) -> None:
     preprocess(tmp_path, "--jobs", "1")
     before = outputs(tmp_path)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_loading import document_choice
-from data_loading.document_choice import CELLS, cells, choose_documents, describe_choice, surprises
+from data_loading.document_choice import CELLS, cells, choose_documents, describe_choice, likeness, surprises
 from data_loading.token_file import TokenDataset, TokenSplit
 from model_cli import UserError
 from numbered_documents import split_of
@@ -168,7 +168,7 @@ def test_a_model_for_a_repository_reads_it_and_what_is_most_like_it() -> None:
     assert len(kept) == pytest.approx(10, abs=1)
     by_seed = []
     for seed in (0, 0, 1, 2, 3):
-        kept = choose_documents(dataset, 5 * 41, seed, ["local/work", "nothing/*"]).train.kept
+        kept = choose_documents(dataset, 5 * 41, seed, ["local/work", "loc*"]).train.kept
         assert kept is not None
         assert {0, 1, 2, 3} <= set(kept.tolist()) <= {0, 1, 2, 3} | alike
         by_seed.append(kept.tolist())
@@ -180,12 +180,17 @@ def test_a_repository_is_read_whole_even_alone_and_all_of_a_corpus_where_there_i
     dataset = corpus_of_two_kinds()
     kept = choose_documents(dataset, 21, 0, ["local/work"]).train.kept
     assert kept is not None
-    assert {0, 1, 2, 3} <= set(kept.tolist())
-    assert len(kept) <= 5
-    assert choose_documents(dataset, 44 * 41, 0, ["local/work"]) is dataset
-    everything = choose_documents(dataset, 21, 0, ["*"]).train.kept
-    assert everything is not None
-    assert len(everything) == 44
+    assert kept.tolist() == [0, 1, 2, 3]
+    everything = choose_documents(dataset, 60 * 41, 0, ["local/work"])
+    assert everything.train.left_out == 0
+    assert everything.train.times == 2  # in each of 1.5 epochs
+    assert describe_choice(everything, ["local/work"]) == "those of local/work are read 2 times"
+    for documents in (44 * 5, 10**6):  # in so many epochs, the own files are read four times and more anyway
+        assert choose_documents(dataset, documents * 41, 0, ["local/work"]) is dataset
+    assert describe_choice(dataset, ["local/work"]).endswith("so --like local/work changes nothing")
+    assert describe_choice(dataset, ["local/*"]).endswith("changes nothing; held out: local/old")
+    assert describe_choice(dataset, []) == ""
+    assert choose_documents(dataset, 44 * 41, 0, ["*"]) is dataset
 
 
 def test_a_small_repository_is_read_four_times_and_no_more_than_half_of_the_time() -> None:
@@ -194,30 +199,41 @@ def test_a_small_repository_is_read_four_times_and_no_more_than_half_of_the_time
     repository = split.repository.copy()
     repository[1:4] = len(names) - 1
     dataset = dataset_of(replace(split, repository=repository, repositories=names))
-    for documents, times in ((20, 4), (4, 2), (1, 1)):
-        train = choose_documents(dataset, documents * 41, 0, ["local/work"]).train
+    for documents, times in ((20, 4), (4, 2), (3, 1), (1, 1)):
+        chosen = choose_documents(dataset, documents * 41, 0, ["local/work"])
+        train = chosen.train
         assert train.kept is not None
-        assert train.kept.tolist().count(0) == times
+        assert train.kept.tolist().count(0) == times == train.times
         assert np.bincount(train.kept[train.kept > 0]).max() == 1
         assert train.size == pytest.approx(1.1 * documents * 41, abs=42)
         assert train.left_out == 44 - len(set(train.kept.tolist()))
-        said = describe_choice(train, ["local/work"])
+        said = describe_choice(chosen, ["local/work"])
         assert said.startswith(f"without {train.left_out} of 44 files: ")
-        assert ("whose files are read" in said) == (times > 1)
+        assert (f"those of local/work are read {times} times" in said) == (times > 1)
         assert train.once.size == train.size - 41 * (times - 1)
+
+
+def test_a_document_of_a_few_tokens_is_not_taken_for_the_most_alike() -> None:
+    own, short, long = [1, 2, 3] * 80, [1, 2], [1, 2, 9, 3] * 60
+    others = [[1, 5 + number % 9, 3] * 60 for number in range(20)]
+    split = split_with([own, short, long, *others])
+    like = likeness(split, np.array([0]), np.arange(1, 23), VOCABULARY)
+    assert like[1] > like[0] > like[2:].max()
 
 
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        (
-            "local/wrok",
-            r"no repository has such a name: --like local/wrok: data\.txt has local/work, pypi/p0, .*",
-        ),
-        ("local/old", r"--like local/old: all of it is held out, to measure on: local/old"),
+        ("local/wrok", r"has the name --like local/wrok: is it local/work"),
+        ("WORK", r"has the name --like WORK: is it local/work\?"),
+        ("", r"has the name --like : it has local/old, local/work, pypi/p0, pypi/p1, pypi/p10, \.\.\."),
+        ("local/old", r"all of it is held out, to measure on: local/old: .* --train-on local/old"),
     ],
 )
 def test_a_name_without_documents_to_learn_from_is_refused(pattern: str, message: str) -> None:
     for tokens in (21, 10**6):  # whether there is time for all or not
         with pytest.raises(UserError, match=message):
             choose_documents(corpus_of_two_kinds(), tokens, 0, [pattern])
+    if pattern != "local/old":
+        with pytest.raises(UserError, match=message):
+            choose_documents(corpus_of_two_kinds(), 21, 0, ["local/work", pattern])

@@ -53,6 +53,17 @@ def test_one_that_holds_more_than_5_percent_is_never_held_out() -> None:
     assert {files[number][0] for number in held_out_files(files)} <= {"a", "b", "c"}
 
 
+@given(FILES, st.sampled_from("abcdefgh"))
+def test_what_is_to_be_trained_on_is_not_held_out_if_anything_else_can_be(
+    files: list[tuple[str, str, int]], own: str
+) -> None:
+    chosen = choose_held_out(files, [own])
+    held_out = [file for file in files if chosen.has(file[0], file[1])]
+    assert bool(held_out) or len(files) < 2
+    if any(repo != own for repo, _, _ in files):
+        assert own not in {repo for repo, _, _ in held_out}
+
+
 def test_more_repositories_leave_the_small_ones_where_they_were() -> None:
     few = [(f"owner/{number}", "a.py", 100) for number in range(1000)]
     more = few + [(f"other/{number}", "a.py", 100) for number in range(100)]
