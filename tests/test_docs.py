@@ -120,7 +120,8 @@ def made_small(command: str) -> str:
             return f"{call[0]} --max-mb 1"
         return call[0]
 
-    return CALL.sub(small, command).replace("installed/python/json/", "local/json/")
+    made = CALL.sub(small, command)
+    return made.replace("installed/python/json/", "local/json/").replace("local/work", "local/email")
 
 
 def parse(command: str) -> None:
