@@ -57,7 +57,7 @@ def test_the_part_that_is_judged_is_short() -> None:
 
 
 def test_after_a_keystroke_what_stands_before_the_method_is_not_read_again() -> None:
-    prefix, _ = around(1800)
+    prefix = "import sys\n\n" + around(800)[0]
     flags_of_program.cache_clear()
     accept_window(prefix + "\n# once more")
     first = flags_of_program.cache_info()
