@@ -18,7 +18,7 @@ from torch import Tensor
 
 from data_loading import batches
 from data_loading.batches import FillInTheMiddle, FimIds
-from data_loading.document_choice import choose_documents, surprises
+from data_loading.document_choice import choose_documents, repeated, surprises, up_to
 from data_loading.document_choice import likeness as likeness_to
 from gpt2 import initial_weights
 from gpt2 import network as gpt2
@@ -116,9 +116,7 @@ def own(made_of: Preparation, value: float) -> None:
 
 def own_times(made_of: Preparation, value: float) -> None:
     """After own, before closest: read the own files so many times."""
-    if made_of.own is None:
-        raise ValueError("the choice own-times comes after own")
-    made_of.own = np.tile(made_of.own, int(value))
+    made_of.own = np.tile(own_files(made_of), int(value))
 
 
 def closest(made_of: Preparation, value: float) -> None:
@@ -126,9 +124,7 @@ def closest(made_of: Preparation, value: float) -> None:
 
     Source: Moore and Lewis 2010, "Intelligent Selection of Language Model Training Data", with pairs.
     """
-    dataset, mine = made_of.dataset, made_of.own
-    if mine is None:
-        raise ValueError("the choice closest comes after own")
+    dataset, mine = made_of.dataset, own_files(made_of)
     train = replace(dataset.train, kept=None)
     others = np.flatnonzero(train.repository != train.repository[mine[0]])
     order = others[np.argsort(-likeness_to(train, mine, others, dataset.vocab_size), kind="stable")]
@@ -139,24 +135,28 @@ def closest(made_of: Preparation, value: float) -> None:
 
 def like(made_of: Preparation, _: float) -> None:
     """After own: choose as train.py --like does."""
-    if made_of.own is None:
-        raise ValueError("the choice like comes after own")
-    train = made_of.dataset.train
-    name = train.repositories[train.repository[made_of.own[0]]]
-    hidden = np.setdiff1d(np.flatnonzero(train.repository == train.repository[made_of.own[0]]), made_of.own)
-    seen = replace(train, kept=np.setdiff1d(np.arange(len(train.text_bytes)), hidden))
-    made_of.dataset = replace(made_of.dataset, train=seen)
-    made_of.dataset = choose_documents(made_of.dataset, made_of.tokens, made_of.seed, [name])
+    dataset, mine = made_of.dataset, own_files(made_of)
+    repository = dataset.train.repository
+    whole = np.flatnonzero(repository == repository[mine[0]])
+    seen = np.setdiff1d(np.arange(len(repository)), np.setdiff1d(whole, mine))
+    dataset = replace(dataset, train=replace(dataset.train, kept=seen))
+    name = dataset.train.repositories[repository[mine[0]]]
+    made_of.dataset = choose_documents(dataset, made_of.tokens, made_of.seed, [name])
 
 
 def draw_others(made_of: Preparation, others: NDArray[np.int64]) -> None:
     """Learn from the own files and from as many of these documents as there is time for."""
-    train, mine = made_of.dataset.train, made_of.own
-    assert mine is not None
+    train, mine = made_of.dataset.train, own_files(made_of)
     drawn = np.random.default_rng(made_of.seed).permutation(others)
-    room = made_of.tokens - train.lengths[mine].sum()
-    drawn = drawn[: int(np.searchsorted(np.cumsum(train.lengths[drawn]), room)) + 1]
-    made_of.dataset = replace(made_of.dataset, train=train.keep(np.sort(np.concatenate([mine, drawn]))))
+    drawn = up_to(drawn, train, made_of.tokens - train.lengths[mine].sum())
+    made_of.dataset = replace(made_of.dataset, train=train.keep(repeated(mine, 1, drawn)))
+
+
+def own_files(made_of: Preparation) -> NDArray[np.int64]:
+    """The documents that `own` chose. Raises: ValueError if it does not stand before this choice."""
+    if made_of.own is None:
+        raise ValueError("the choices own-times, closest and like come after own")
+    return made_of.own
 
 
 def documents_of(split: TokenSplit, places: NDArray[np.int64]) -> TokenSplit:

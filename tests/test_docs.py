@@ -121,7 +121,7 @@ def made_small(command: str) -> str:
         return call[0]
 
     made = CALL.sub(small, command)
-    return made.replace("installed/python/json/", "local/json/").replace("local/work", "local/email")
+    return made.replace("installed/python/json/", "local/json/").replace("local/shop", "local/email")
 
 
 def parse(command: str) -> None:
@@ -185,7 +185,7 @@ def workplace(journey: Path, tmp_path: Path) -> Path:
     (home / "downloads").mkdir(parents=True)
     (home / "GPyT").symlink_to(PROJECT)
     (work / "GPyT" / "README.md").touch()
-    for name in ("src", "work"):
+    for name in ("shop", "src", "work"):
         shutil.copytree(STDLIB / "json", home / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.make_archive(str(home / "downloads/service"), "zip", home / "src")
     return work

@@ -9,8 +9,8 @@ million tokens, or one and a half times what the run reads, are drawn first, and
 million at most. A run that would need more draws from all.
 Source of the idea: Marion et al. 2023, "When Less is More", on pruning by perplexity.
 
-A model for some repositories of the corpus reads these first of all, and of the others those documents that
-their pairs predict better than those of all do.
+A model for some repositories of the corpus reads these up to four times, and of the others those documents
+that their pairs predict better than those of all do.
 Source: Moore and Lewis 2010, "Intelligent Selection of Language Model Training Data", with pairs.
 """
 
@@ -62,12 +62,10 @@ def choose_documents(dataset: TokenDataset, tokens: int, seed: int, like: Sequen
     if wanted >= split.size or compared > MOST_COMPARED:
         return dataset
     drawn = np.random.default_rng([seed, tokens]).permutation(len(split.lengths))
-    drawn = np.sort(drawn[: int(np.searchsorted(np.cumsum(split.lengths[drawn]), compared)) + 1])
+    drawn = np.sort(up_to(drawn, split, compared))
     hardest_first = drawn[np.argsort(-surprises(split, drawn, dataset.vocab_size), kind="stable")]
-    enough = max(wanted, (1 - MOST_LEFT_OUT) * compared)
-    count = int(np.searchsorted(np.cumsum(split.lengths[hardest_first]), enough)) + 1
-    chosen = np.sort(hardest_first[:count])
-    return replace(dataset, train=split.keep(chosen))
+    chosen = up_to(hardest_first, split, max(wanted, (1 - MOST_LEFT_OUT) * compared))
+    return replace(dataset, train=split.keep(np.sort(chosen)))
 
 
 def choose_like(dataset: TokenDataset, mine: NDArray[np.int64], wanted: int, seed: int) -> TokenDataset:
@@ -105,18 +103,14 @@ def repeated(mine: NDArray[np.int64], times: int, others: NDArray[np.int64]) -> 
 def describe_choice(dataset: TokenDataset, like: Sequence[str]) -> str:
     """What was left out of the training documents or repeated and why, for the plan; "" if nothing was."""
     split, names = dataset.train, " ".join(like)
-    times = f"those of {names} are read {split.times} times" if split.times > 1 else ""
-    held_out = [name for name in dataset.held_out.repositories if like and matches(name, like)]
-    beside = f"; held out: {', '.join(held_out)}" if held_out else ""
-    if not split.left_out:
-        return (
-            (times or f"there is time for all files, so --like {names} changes nothing") + beside
-            if like
-            else ""
-        )
     left_out = f"without {split.left_out:,} of {len(split.text_bytes):,} files: there is no time for all"
     if not like:
-        return f"{left_out}, and these teach least (--all-documents: any)"
+        return f"{left_out}, and these teach least (--all-documents: any)" if split.left_out else ""
+    times = f"those of {names} are read {split.times} times" if split.times > 1 else ""
+    held_out = [name for name in dataset.held_out.repositories if matches(name, like)]
+    beside = f"; held out: {', '.join(held_out)}" if held_out else ""
+    if not split.left_out:
+        return (times or f"there is time for all files, so --like {names} changes nothing") + beside
     others = f"others are drawn from those most like {names}"
     return f"{left_out}; {others}{f', and {times}' if times else ''}{beside}"
 

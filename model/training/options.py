@@ -51,7 +51,7 @@ class TrainOptions:
     fim_rate: float | None
     full_softmax: bool
     all_documents: bool
-    like: list[str] | None  # names of repositories, as fnmatch takes them
+    like: list[str]  # names of repositories, as fnmatch takes them
     report_to: str
     device: str
     dtype: str
@@ -82,7 +82,7 @@ class TrainOptions:
             # False is None, as in the records of before there were these options
             "full_softmax": self.full_softmax or None,
             "all_documents": self.all_documents or None,
-            "like": sorted(set(self.like)) if self.like else None,
+            "like": sorted(set(self.like)) or None,
         }
 
 
@@ -141,7 +141,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     learning.add_argument("--all-documents", action="store_true",
                           help="draw from all documents even if there is no time for all of them "
                           "(default: leave out those that the others predict best)")  # fmt: skip
-    learning.add_argument("--like", nargs="+", metavar="NAME",
+    learning.add_argument("--like", nargs="+", default=[], metavar="NAME",
                           help="repositories of the data that the model is for, as local/work or 'local/*': "
                           "learn from them and from files most like them (default: all alike)")  # fmt: skip
     learning.add_argument("--report-to", choices=["none", "tensorboard"], default="none",

@@ -236,7 +236,7 @@ def plan_run(context: RunContext, dataset: TokenDataset) -> tuple[Plan, TokenDat
     monitor = HeldOutMonitor(plan, dataset, sample)
     if plan.chooses_documents:
         with context.ranks.alike():
-            dataset = choose_documents(dataset, plan.tokens, context.options.seed, context.options.like or ())
+            dataset = choose_documents(dataset, plan.tokens, context.options.seed, context.options.like)
     if unfinished is not None:
         return plan, dataset, monitor
     # With --like the held-out files are other people's, of which it reads less than a forecast expects.
@@ -291,7 +291,7 @@ def print_plan(context: RunContext, plan: Plan, dataset: TokenDataset) -> None:
         f" {once.size:,} tokens ({once.bytes_per_token:.2f} bytes each);"
         f" {plural(held_out, 'file')} held out"
     )
-    if plan.chooses_documents and (choice := describe_choice(dataset, context.options.like or ())):
+    if plan.chooses_documents and (choice := describe_choice(dataset, context.options.like)):
         say(f"           {choice}")
     say(
         f"  model    {shape.parameters / 1e6:.1f} M parameters: {plural(shape.n_layer, 'layer')},"
